@@ -1,0 +1,61 @@
+"""Everything that kellgren raises on purpose, in one hierarchy.
+
+Each message says what was wrong with which file, and what to do about it. A caller that handles
+`KellgrenError` handles every failure the package foresees; anything else is a bug worth reporting.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class KellgrenError(Exception):
+    """A foreseen failure.
+
+    Args:
+        message: What is wrong, in plain words, without patient data.
+        path: The file it concerns, if there is one.
+        remedy: What the reader can do about it.
+    """
+
+    def __init__(self, message: str, *, path: Path | str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message, path, remedy)
+        self.message = message
+        self.path = Path(path) if path is not None else None
+        self.remedy = remedy
+
+    @property
+    def reason(self) -> str:
+        """The message and remedy without the path: what goes into the `reason` column."""
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}" if self.path is not None else self.reason
+
+
+class UnreadableImage(KellgrenError):
+    """The file is not an image that can be decoded: empty, truncated, not an image, too large, no codec."""
+
+
+class NotAKnee(KellgrenError):
+    """The image was decoded, but holds no knee radiograph that can be graded."""
+
+
+class BadDataset(KellgrenError):
+    """A data set folder breaks its contract: missing labels, two grades for one knee, a shared patient."""
+
+
+class BadBundle(KellgrenError):
+    """A model bundle is incomplete, damaged, or made by a version that this one cannot read."""
+
+
+class BadRecipe(KellgrenError):
+    """A training recipe has an unknown key or an impossible value."""
+
+
+class MissingExtra(KellgrenError):
+    """An optional part of the package is not installed."""
+
+    def __init__(self, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the '{extra}' extra", remedy=f"pip install 'kellgren[{extra}]'")
+        self.extra = extra

@@ -1,0 +1,211 @@
+"""A bundle at work: crop in, calibrated probabilities out. Numpy and onnxruntime only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from kellgren import calibrate, steps, typical, vote
+from kellgren.bundle import GRAPH, TYPICAL, Bundle
+from kellgren.errors import BadBundle
+from kellgren.vocabulary import TASKS, Side
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a bundle says of one crop, lateral and medial in their places.
+
+    Attributes:
+        probabilities: By task, (C,), calibrated where the card has a temperature.
+        maps: By task, (C, h, w) share of each position in the logit, in the crop's own orientation and in
+            the frame of the network's first input; empty for ensembles and where the graph has none.
+        distance: How far the crop is from ordinary ones (`kellgren.typical`), or None if not known.
+        side: Side by which the crop was oriented: as given, or as the image showed it; None if neither.
+        side_agreement: Probability, by the image alone, that the given side is right (or, with no side
+            given, that it is a right knee); None if the bundle cannot tell.
+    """
+
+    probabilities: Mapping[str, FloatArray]
+    maps: Mapping[str, npt.NDArray[np.float32]]
+    distance: float | None
+    side: Side | None
+    side_agreement: float | None
+
+
+def oriented_tasks(tasks: Mapping[str, int]) -> tuple[str, ...]:
+    """Tasks whose meaning depends on the side: those that a mirror renames."""
+    return tuple(task for task in tasks if TASKS[task].mirrored != task)
+
+
+class Model:
+    """A bundle ready to predict. Safe to use from several threads at once.
+
+    Args:
+        bundle: The opened bundle.
+        threads: Threads that one evaluation of a graph may use.
+
+    Raises:
+        BadBundle: If a graph cannot be loaded or lacks an output that its card promises.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        self.bundle = bundle
+        self.card = bundle.card
+        self.members = tuple(Model(member, threads=threads) for member in bundle.members)
+        if not self.members:
+            self._session = _session(bundle, threads)
+            self._outputs = [output.name for output in self._session.get_outputs()]
+            missing = [task for task in self.card.tasks if f"logits_{task}" not in self._outputs]
+            if missing:
+                raise BadBundle(f"the graph has no output logits_{missing[0]}", path=str(bundle.root))
+            stored = bundle.arrays(TYPICAL)
+            self._typical = None if stored is None else typical.Typical.from_arrays(stored)
+
+    def tensors(self, pixels: npt.NDArray[np.uint16], *, mirrored: bool) -> dict[str, npt.NDArray[np.float32]]:
+        """Every input of the graph for one crop, each (1, channels, h, w).
+
+        Args:
+            pixels: (H, W) film-stage pixels of the crop.
+            mirrored: Flip left to right before the steps.
+        """
+        image = steps.unit_range(pixels)
+        if mirrored:
+            image = steps.mirror(image)
+        tensors = {}
+        for entry in self.card.inputs:
+            array = steps.apply(image, entry.steps)
+            if array.shape != entry.size:
+                raise BadBundle(
+                    f"the steps of input {entry.name!r} give {array.shape}, the card says {entry.size}",
+                    path=str(self.bundle.root),
+                )
+            tensors[entry.name] = np.repeat(array[None, None], entry.channels, axis=1)
+        return tensors
+
+    def run(
+        self, tensors: Mapping[str, npt.NDArray[np.float32]], wanted: list[str] | None = None
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Raw outputs of the graph by name, for inputs of any batch size."""
+        names = self._outputs if wanted is None else [name for name in wanted if name in self._outputs]
+        return dict(zip(names, self._session.run(names, dict(tensors)), strict=True))
+
+    def predict(
+        self, pixels: npt.NDArray[np.uint16], side: Side | None = None, *, maps: bool = False
+    ) -> Prediction:
+        """Grade one crop.
+
+        Args:
+            pixels: (H, W) film-stage pixels of the crop, bone bright.
+            side: The knee's side, if known. If not, a bundle with a SIDE task reads it off the image.
+            maps: Also return class activation maps.
+        """
+        if self.members:
+            return self._predict_ensemble(pixels, side)
+        mirrored = steps.mirrors(side, self.card.side_convention)
+        views = [mirrored, *(not mirrored for view in self.card.tta if view == "flip")]
+        batches = [self.tensors(pixels, mirrored=view) for view in views]
+        tensors = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+        wanted = [f"logits_{task}" for task in self.card.tasks] + ["embedding"]
+        wanted += [f"maps_{task}" for task in self.card.tasks] if maps else []
+        raw = self.run(tensors, wanted)
+        logits = self._upright(raw, "logits", views)
+        agreement = None
+        if "SIDE" in logits:
+            agreement = float(self._probabilities("SIDE", logits["SIDE"].mean(axis=0))[0])
+        turned = False
+        if side is None and self.card.side_convention == "as_right":
+            side, turned = self._side_from_image(agreement)
+        if turned:
+            logits = {task: logits[TASKS[task].mirrored] for task in logits}
+        means = {task: values.mean(axis=0) for task, values in logits.items()}
+        probabilities = {task: self._probabilities(task, z) for task, z in means.items()}
+        if self.card.calibration.oa == "sum":
+            low = float(probabilities["KL"][:2].sum())
+            probabilities["OA"] = np.array([low, 1.0 - low])
+        heat = self._heat(raw, views, turned=turned, mirrored=mirrored) if maps else {}
+        distance = None
+        if self._typical is not None:
+            distance = float(self._typical.distance(raw["embedding"]).mean())
+        return Prediction(probabilities, heat, distance, side, agreement)
+
+    def _upright(
+        self, raw: Mapping[str, npt.NDArray[np.float32]], kind: str, views: list[bool]
+    ) -> dict[str, FloatArray]:
+        """Outputs by task with the mirrored views' lateral and medial exchanged: (views, C, ...)."""
+        upright = {}
+        for task in self.card.tasks:
+            rows = []
+            for row, view in enumerate(views):
+                plain = view == views[0]
+                name = task if plain else TASKS[task].mirrored
+                values = raw[f"{kind}_{name}"][row].astype(np.float64)
+                rows.append(values[::-1] if name == "SIDE" and not plain else values)
+            upright[task] = np.stack(rows)
+        return upright
+
+    def _probabilities(self, task: str, logits: FloatArray) -> FloatArray:
+        return calibrate.apply_temperature(logits, self.card.calibration.temperature.get(task, 1.0))
+
+    def _side_from_image(self, right: float | None) -> tuple[Side | None, bool]:
+        """Side read off an unmirrored crop, and whether lateral and medial must change places."""
+        certainty = self.card.calibration.side_certainty
+        if right is None or 1 - certainty < right < certainty:
+            return None, False
+        return ("R", False) if right >= certainty else ("L", True)
+
+    def _heat(
+        self, raw: Mapping[str, npt.NDArray[np.float32]], views: list[bool], *, turned: bool, mirrored: bool
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Mean class activation map over views, turned back to the crop's own orientation."""
+        if f"maps_{next(iter(self.card.tasks))}" not in self._outputs:
+            return {}
+        upright = self._upright(raw, "maps", views)
+        heat = {}
+        for task in self.card.tasks:
+            stack = upright[TASKS[task].mirrored if turned else task]
+            back = [m[..., ::-1] if view else m for m, view in zip(stack, views, strict=True)]
+            heat[task] = np.mean(back, axis=0).astype(np.float32)
+        return heat
+
+    def _predict_ensemble(self, pixels: npt.NDArray[np.uint16], side: Side | None) -> Prediction:
+        predictions = [member.predict(pixels, side) for member in self.members]
+        agreements = [p.side_agreement for p in predictions if p.side_agreement is not None]
+        sides = {p.side for p in predictions}
+        agreed = sides.pop() if len(sides) == 1 else None
+        if side is None and agreed is not None:
+            predictions = [member.predict(pixels, agreed) for member in self.members]
+        probabilities = {}
+        for task in self.card.tasks:
+            able = [(p, m.weight) for p, m in zip(predictions, self.card.members, strict=True) if task in p.probabilities]
+            joined = vote.join([p.probabilities[task][None] for p, _ in able], [w for _, w in able], self.card.vote)[0]
+            temperature = self.card.calibration.temperature.get(task, 1.0)
+            sharpened = joined ** (1.0 / temperature)
+            probabilities[task] = sharpened / sharpened.sum()
+        distances = [p.distance for p in predictions if p.distance is not None]
+        return Prediction(
+            probabilities,
+            {},
+            float(np.mean(distances)) if distances else None,
+            side or agreed,
+            float(np.mean(agreements)) if agreements else None,
+        )
+
+
+def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    # Always explicit: onnxruntime's own guess ignores the processors that a container may use.
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(bundle.graph(), options, providers=["CPUExecutionProvider"])
+    except BadBundle:
+        raise
+    except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class but Exception
+        raise BadBundle(f"onnxruntime cannot load {GRAPH}: {error}", path=str(bundle.root)) from error

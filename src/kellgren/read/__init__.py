@@ -1,0 +1,85 @@
+"""Read a radiograph from DICOM, PNG, JPEG, TIFF or WebP; whatever cannot be read has a plain reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kellgren.errors import UnreadableImage
+from kellgren.read.dicom import read_dicom
+from kellgren.read.files import describe_unknown, find_images, is_image_name, sniff
+from kellgren.read.limits import DEFAULT_LIMITS, Limits
+from kellgren.read.radiograph import Laterality, Radiograph, Spacing
+from kellgren.read.raster import read_raster
+from kellgren.vocabulary import Side
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Laterality",
+    "Limits",
+    "Radiograph",
+    "Spacing",
+    "find_images",
+    "is_image_name",
+    "read",
+    "read_bytes",
+]
+
+
+def read(path: Path | str, *, side: Side | None = None, limits: Limits = DEFAULT_LIMITS) -> Radiograph:
+    """Read one film.
+
+    Args:
+        path: The file. Its kind is told by content, not by name.
+        side: The user's word on which knee it shows; it decides over tag and name.
+        limits: Sizes that are checked before decoding.
+
+    Returns:
+        The modality pixels and the header facts that grading needs.
+
+    Raises:
+        UnreadableImage: The file is missing, empty, too large, damaged, not an image, or compressed in a
+            way that no installed decoder reads.
+        NotAKnee: The file says itself that it is no plain radiograph (CT, MR, ...).
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            raise UnreadableImage("not a regular file", path=path, remedy="name the files one by one")
+        limits.check_bytes(path.stat().st_size, path)
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UnreadableImage("there is no such file", path=path) from None
+    except (OSError, ValueError, MemoryError) as error:  # ValueError: a null byte in the name
+        raise UnreadableImage(f"the file cannot be opened ({type(error).__name__})", path=path) from error
+    return read_bytes(data, path, side=side, limits=limits)
+
+
+def read_bytes(
+    data: bytes, path: Path | str, *, side: Side | None = None, limits: Limits = DEFAULT_LIMITS
+) -> Radiograph:
+    """Read one film that is already in memory (an upload, a member of a zip).
+
+    Args:
+        data: The file's bytes.
+        path: What the file is called; messages and the side by name use it, it is not opened.
+        side: As for `read`.
+        limits: As for `read`.
+
+    Returns:
+        As `read`.
+
+    Raises:
+        UnreadableImage: As for `read`.
+        NotAKnee: As for `read`.
+    """
+    path = Path(path)
+    limits.check_bytes(len(data), path)
+    head = data[:256]
+    kind = sniff(head)
+    if kind is None:
+        raise UnreadableImage(
+            describe_unknown(head), path=path, remedy="DICOM, PNG, JPEG, TIFF and WebP are read"
+        )
+    if kind == "DICOM":
+        return read_dicom(data, path, side=side, limits=limits)
+    return read_raster(data, path, kind, side=side, limits=limits)

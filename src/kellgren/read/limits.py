@@ -1,0 +1,74 @@
+"""What a file may cost before it is believed: sizes that are checked before anything is decoded."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kellgren.errors import UnreadableImage
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on an untrusted file.
+
+    Attributes:
+        max_bytes: Largest file that is opened, bytes.
+        max_pixels: Largest image that is decoded, rows x columns. A stitched film of a whole leg has
+            about 30 million.
+        min_side: Smallest height and width, pixels. Below this no grade can be read by anyone.
+    """
+
+    max_bytes: int = 512 * 1024 * 1024
+    max_pixels: int = 100_000_000
+    min_side: int = 64
+
+    def check_bytes(self, count: int, path: Path) -> None:
+        """Refuse an empty file and one larger than `max_bytes`.
+
+        Raises:
+            UnreadableImage: With the size and the limit.
+        """
+        if count == 0:
+            raise UnreadableImage("the file is empty", path=path)
+        if count > self.max_bytes:
+            raise UnreadableImage(
+                f"the file has {count} bytes, more than the {self.max_bytes} that are read", path=path
+            )
+
+    def check_size(self, rows: int, columns: int, path: Path) -> None:
+        """Refuse an image size that is impossible, too small to grade or too large to decode.
+
+        Raises:
+            UnreadableImage: With the size and the limit.
+        """
+        size = f"the image is said to be {columns} x {rows} pixels"
+        if rows <= 0 or columns <= 0:
+            raise UnreadableImage(f"{size}, which is no image", path=path)
+        if min(rows, columns) < self.min_side:
+            raise UnreadableImage(f"{size}; each side needs at least {self.min_side}", path=path)
+        if rows * columns > self.max_pixels:
+            raise UnreadableImage(f"{size}, more than the {self.max_pixels} that are decoded", path=path)
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+_WARNINGS_LOCK = threading.Lock()
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keep the readers' libraries from warning while a header is parsed.
+
+    pydicom's warnings quote raw values ("Invalid value for VR DA: ..."), which may be a name or a
+    birth date; Pillow's repeat what `Limits` decides. The filters of `warnings` belong to the whole
+    process, hence the lock: two threads that restore them in the wrong order would leave them off.
+    """
+    with _WARNINGS_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
