@@ -1,0 +1,52 @@
+"""kellgren grades knee osteoarthritis from radiographs.
+
+    import kellgren
+
+    grader = kellgren.load()
+    for knee in grader.grade("film.dcm"):
+        print(knee.side, knee["KL"].grade, knee["KL"].probabilities, knee["KL"].interval, knee.refer)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kellgren._version import __version__
+from kellgren.errors import (
+    BadBundle,
+    BadDataset,
+    BadRecipe,
+    KellgrenError,
+    MissingExtra,
+    NotAKnee,
+    UnreadableImage,
+)
+
+if TYPE_CHECKING:
+    from kellgren.grade import Assessment, Grader, Grading, load
+
+_LAZY = ("Assessment", "Grader", "Grading", "load")
+
+__all__ = [
+    "Assessment",
+    "BadBundle",
+    "BadDataset",
+    "BadRecipe",
+    "Grader",
+    "Grading",
+    "KellgrenError",
+    "MissingExtra",
+    "NotAKnee",
+    "UnreadableImage",
+    "__version__",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load grading on first use, so that `kellgren --help` and `import kellgren` stay quick."""
+    if name in _LAZY:
+        from kellgren import grade
+
+        return getattr(grade, name)
+    raise AttributeError(f"module 'kellgren' has no attribute {name!r}")

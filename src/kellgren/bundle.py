@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
-from pathlib import Path
-from typing import Any, Final, Literal, cast
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -71,18 +71,16 @@ class Calibration:
     Attributes:
         temperature: By task; a task without one is not calibrated and uses 1.
         interval: By task.
-        refer_span: A KL interval of more grades than this is referred to a person; None never refers.
+        refer_grades: A KL interval of this many grades or more is referred to a person; None never refers.
         atypical: Largest distance from ordinary inputs (see `kellgren.typical`), or None.
         side_certainty: Probability beyond which the image's own side is believed.
-        oa: `"head"`, or `"sum"` of the KL probabilities from grade 2 on.
     """
 
     temperature: Mapping[str, float] = field(default_factory=dict)
     interval: Mapping[str, Interval] = field(default_factory=dict)
-    refer_span: int | None = None
+    refer_grades: int | None = None
     atypical: float | None = None
     side_certainty: float = 0.95
-    oa: Literal["head", "sum"] = "head"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +104,7 @@ class Card:
         tta: Test-time views besides the plain one.
         decision: Rule by task; `argmax` where absent.
         calibration: See `Calibration`.
+        oa_from: Whether the OA probability is the OA `head`'s or the `sum` of KL from grade 2 on.
         members: Voices of an ensemble; none in a single network.
         vote: How the voices are joined.
         document: The card as stored.
@@ -119,6 +118,7 @@ class Card:
     tta: tuple[str, ...]
     decision: Mapping[str, Decision]
     calibration: Calibration
+    oa_from: Literal["head", "sum"]
     members: tuple[Member, ...]
     vote: Vote
     document: Mapping[str, Any]
@@ -229,7 +229,7 @@ def _open(root: Traversable) -> Bundle:
     except ValueError as error:
         raise BadBundle(f"{CARD} is not JSON: {error}", path=str(root)) from error
     card = parse_card(document, where=str(root))
-    members = tuple(_open(root.joinpath(*Path(m.path).parts)) for m in card.members)
+    members = tuple(_open(root.joinpath(*PurePosixPath(m.path).parts)) for m in card.members)
     for member in members:
         if dict(member.card.tasks) != {t: c for t, c in card.tasks.items() if t in member.card.tasks}:
             raise BadBundle(f"member {member.card.name} has other tasks than the ensemble", path=str(root))
@@ -267,7 +267,8 @@ def parse_card(document: Mapping[str, Any], *, where: str) -> Card:
             side_convention=document["side_convention"],
             tta=tuple(document["tta"]),
             decision=dict(document["decision"]),
-            calibration=_calibration(document["calibration"]),
+            calibration=_calibration(document["calibration"] or {}),
+            oa_from=document.get("oa_from", "head"),
             members=members,
             vote=document.get("vote", "soft"),
             document=document,
@@ -282,24 +283,22 @@ def parse_card(document: Mapping[str, Any], *, where: str) -> Card:
 
 
 def _member(entry: Mapping[str, Any], where: str) -> Member:
-    parts = Path(entry["path"]).parts
-    if Path(entry["path"]).is_absolute() or ".." in parts:
-        raise BadBundle(f"member path {entry['path']!r} leaves the bundle", path=where)
-    return Member(entry["path"], float(entry.get("weight", 1.0)))
+    path = PurePosixPath(entry["bundle"])
+    if path.is_absolute() or ".." in path.parts:
+        raise BadBundle(f"member {entry['bundle']!r} lies outside the bundle", path=where)
+    return Member(entry["bundle"], float(entry["weight"]))
 
 
 def _calibration(entry: Mapping[str, Any]) -> Calibration:
-    refer = entry.get("refer") or {}
     return Calibration(
         temperature={task: float(t) for task, t in entry.get("temperature", {}).items()},
         interval={
             task: Interval(float(i["threshold"]), float(i["coverage"]))
-            for task, i in entry.get("interval", {}).items()
+            for task, i in entry.get("conformal", {}).items()
         },
-        refer_span=refer.get("largest_KL_span"),
-        atypical=entry.get("atypical_distance"),
+        refer_grades=(entry.get("refer") or {}).get("KL_interval_grades"),
+        atypical=(entry.get("out_of_distribution") or {}).get("threshold"),
         side_certainty=float(entry.get("side_certainty", 0.95)),
-        oa=cast('Literal["head", "sum"]', entry.get("oa", "head")),
     )
 
 
@@ -310,7 +309,7 @@ def _check(card: Card, where: str) -> None:
 
     one_of("side_convention", card.side_convention, ("as_right", "none"))
     one_of("vote", card.vote, ("soft", "hard", "mixed"))
-    one_of("calibration.oa", card.calibration.oa, ("head", "sum"))
+    one_of("oa_from", card.oa_from, ("head", "sum"))
     for view in card.tta:
         one_of("tta", view, ("flip",))
     for rule in card.decision.values():

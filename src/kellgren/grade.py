@@ -19,7 +19,7 @@ from kellgren import bundle as bundles
 from kellgren import calibrate
 from kellgren.errors import NotAKnee
 from kellgren.predict import Model, Prediction, oriented_tasks
-from kellgren.read import DEFAULT_LIMITS, Limits, read
+from kellgren.read import DEFAULT_LIMITS, Limits, Radiograph, read, read_bytes
 from kellgren.standardise import Film, standardise
 from kellgren.vocabulary import Side, SideSource
 
@@ -152,28 +152,40 @@ class Grader:
             UnreadableImage: The file cannot be decoded.
             NotAKnee: There is nothing to grade; the message says why.
         """
-        path = Path(path)
-        film = standardise(read(path, side=side, limits=self.limits))
-        _require_crop(film, path, input)
-        return [self._assess(film, path, explain=explain)]
+        return self._grade(read(path, side=side, limits=self.limits), input, explain=explain)
+
+    def grade_bytes(
+        self,
+        data: bytes,
+        path: Path | str,
+        *,
+        input: InputKind = "auto",  # noqa: A002
+        side: Side | None = None,
+        explain: bool = False,
+    ) -> list[Assessment]:
+        """Grade every knee of a file that is already in memory; `path` is what it is called.
+
+        Arguments, result and errors are those of `grade`.
+        """
+        return self._grade(read_bytes(data, path, side=side, limits=self.limits), input, explain=explain)
+
+    def _grade(self, radiograph: Radiograph, kind: InputKind, *, explain: bool) -> list[Assessment]:
+        film = standardise(radiograph)
+        _require_crop(film, radiograph.path, kind)
+        return [self._assess(film, radiograph.path, explain=explain)]
 
     def _assess(self, film: Film, path: Path, *, explain: bool) -> Assessment:
-        known = film.laterality.side
-        prediction = self.model.predict(film.pixels, known, maps=explain)
-        source = film.laterality.source if known else ("image" if prediction.side else None)
-        if film.laterality.conflict:  # the image may decide how to orient, never who is right
-            prediction_side, source = None, None
-        else:
-            prediction_side = prediction.side
+        laterality = film.laterality
+        prediction = self.model.predict(film.pixels, laterality.side, maps=explain)
+        side, source = laterality.side, laterality.source
+        if side is None and laterality.conflict is None and prediction.side is not None:
+            side, source = prediction.side, "image"
         gradings = self._decide(prediction, oriented=prediction.side is not None)
         height, width = film.pixels.shape
-        view = None
-        if explain:
-            view = self._view(film, prediction)
         return Assessment(
             path=path,
             knee=1,
-            side=prediction_side,
+            side=side,
             side_source=source,
             box=(0.0, 0.0, float(width), float(height)),
             gradings=gradings,
@@ -181,7 +193,7 @@ class Grader:
             notes=film.notes,
             model=self.title,
             maps=prediction.maps if explain else None,
-            view=view,
+            view=self._view(film) if explain else None,
         )
 
     def _decide(self, prediction: Prediction, *, oriented: bool) -> dict[str, Grading]:
@@ -228,20 +240,19 @@ class Grader:
             and prediction.distance > calibration.atypical
         ):
             reasons.append("unlike the knee crops that the model was fitted on")
-        if calibration.refer_span is not None and "KL" in gradings and gradings["KL"].interval is not None:
+        if calibration.refer_grades is not None and "KL" in gradings and gradings["KL"].interval is not None:
             low, high = gradings["KL"].interval
-            if high - low + 1 > calibration.refer_span:
+            if high - low + 1 >= calibration.refer_grades:
                 reasons.append(f"unsure: KL {low} to {high} are all plausible")
         return tuple(reasons)
 
-    def _view(self, film: Film, prediction: Prediction) -> npt.NDArray[np.float32] | None:
+    def _view(self, film: Film) -> npt.NDArray[np.float32] | None:
         """What the first input of the network showed, scaled to 0..1, in the crop's own orientation."""
         if not self.model.card.inputs:
             return None
         entry = self.model.card.inputs[0]
         shown = self.model.tensors(film.pixels, mirrored=False)[entry.name][0, 0]
         low, high = float(shown.min()), float(shown.max())
-        del prediction
         return np.asarray((shown - low) / max(high - low, 1e-6), dtype=np.float32)
 
 

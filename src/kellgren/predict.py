@@ -125,7 +125,7 @@ class Model:
             logits = {task: logits[TASKS[task].mirrored] for task in logits}
         means = {task: values.mean(axis=0) for task, values in logits.items()}
         probabilities = {task: self._probabilities(task, z) for task, z in means.items()}
-        if self.card.calibration.oa == "sum":
+        if self.card.oa_from == "sum":
             low = float(probabilities["KL"][:2].sum())
             probabilities["OA"] = np.array([low, 1.0 - low])
         heat = self._heat(raw, views, turned=turned, mirrored=mirrored) if maps else {}

@@ -175,10 +175,3 @@ def count_parameters(net: nn.Module) -> int:
     """Number of parameters, frozen ones included."""
     return sum(p.numel() for p in net.parameters())
 
-
-def as_float16_values(net: nn.Module) -> None:
-    """Round every weight to the nearest fp16 value in place, as the bundle stores it."""
-    with torch.no_grad():
-        for tensor in (*net.parameters(), *net.buffers()):
-            if tensor.is_floating_point():
-                tensor.copy_(tensor.half().float())

@@ -197,6 +197,17 @@ def load(name_or_path: str, *, size: str = "full") -> Recipe:
     return recipe
 
 
+def from_dict(document: Mapping[str, Any]) -> Recipe:
+    """The recipe that `Recipe.to_dict` stored.
+
+    Raises:
+        BadRecipe: As `load`.
+    """
+    recipe: Recipe = _build(Recipe, document, where="recipe")
+    _check(recipe)
+    return recipe
+
+
 def _nearest(word: str, known: tuple[str, ...]) -> str:
     match = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(known)}"

@@ -126,8 +126,6 @@ def train(run: Run, *, resume: bool = False, track: Track = silent) -> networks.
             entry |= {f"held_out_{k}": v for k, v in held_out_figures(session.averaged, check, run).items()}
         entry["seconds"] = round(time.monotonic() - started, 1)
         session.keep(entry)
-        with (run.out / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
         log.info("%s", entry)
     net = networks.build(run.recipe, init=None)
     net.load_state_dict(torch.load(run.out / "best.pt", weights_only=True)["model"])
@@ -143,6 +141,7 @@ class _Session:
         self.epoch = 0
         self.step = 0
         self.best = float("-inf")
+        self.entries: list[dict[str, Any]] = []
         device = run.hardware.device
         net = networks.build(run.recipe, init=run.init)
         self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -197,16 +196,23 @@ class _Session:
         return loss.detach()
 
     def keep(self, entry: dict[str, Any]) -> None:
-        """Write `last.pt`, and `best.pt` when this epoch is the best so far."""
+        """Write `best.pt` when this epoch is the best so far, the log line, and last of all `last.pt`.
+
+        A run killed in between repeats the epoch, with the same outcome and one log line.
+        """
         score = entry.get("held_out_score", float(self.epoch))
         entry["best"] = score > self.best
         if entry["best"]:
             self.best = score
             _save(self.run.out / "best.pt", {"model": self.averaged.state_dict(), "epoch": self.epoch})
+        self.entries.append(entry)
+        lines = "".join(json.dumps(line) + "\n" for line in self.entries)
+        (self.run.out / "log.jsonl").write_text(lines, encoding="utf-8")
         state = {
             "epoch": self.epoch,
             "step": self.step,
             "best": self.best,
+            "entries": self.entries,
             "model": self.net.state_dict(),
             "average": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -217,6 +223,7 @@ class _Session:
         """Go on where `last.pt` stands."""
         state = torch.load(path, weights_only=True, map_location=self.run.hardware.device)
         self.epoch, self.step, self.best = state["epoch"], state["step"], state["best"]
+        self.entries = state["entries"]
         self.net.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])

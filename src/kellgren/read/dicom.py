@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
@@ -24,7 +26,7 @@ from kellgren.errors import KellgrenError, NotAKnee, UnreadableImage
 from kellgren.read.codestream import codestream_size
 from kellgren.read.laterality import decide_laterality, side_from_name
 from kellgren.read.limits import Limits, without_warnings
-from kellgren.read.modality import apply_modality, padding_mask, stored_values
+from kellgren.read.modality import apply_modality, padding_mask
 from kellgren.read.radiograph import Radiograph
 from kellgren.read.spacing import read_spacing
 from kellgren.read.tags import integer, numbers, text
@@ -65,7 +67,6 @@ _TAGS: Final[list[BaseTag]] = [
         "RescaleSlope",
         "ModalityLUTSequence",
         "PresentationLUTShape",
-        0x60000102,  # Overlay Bit Position: an overlay in the unused high bits of the pixels
         "FloatPixelData",
         "DoubleFloatPixelData",
         "PixelData",
@@ -122,7 +123,8 @@ def _read(data: bytes, path: Path, side: Side | None, limits: Limits) -> Radiogr
     photometric = _photometric(dataset, path, notes)
     _check_layout(dataset, path, limits)
     _check_pixel_data(dataset, path)
-    stored = stored_values(pixel_array(dataset), dataset, path, notes)
+    # pydicom cuts off what old files keep in the bits above the stored ones (overlays, PS3.5 8.1.2).
+    stored = _decode(dataset, path).astype(np.int32)
     if stored.shape != (integer(dataset, "Rows", path), integer(dataset, "Columns", path)):
         raise UnreadableImage("the decoded image has not the size that the header states", path=path)
     return Radiograph(
@@ -141,6 +143,19 @@ def _read(data: bytes, path: Path, side: Side | None, limits: Limits) -> Radiogr
         format="DICOM",
         notes=tuple(notes),
     )
+
+
+def _decode(dataset: Dataset, path: Path) -> npt.NDArray[Any]:
+    """Decode the pixels, telling a damaged file from a decoder that cannot do it."""
+    try:
+        return pixel_array(dataset)
+    except RuntimeError:  # pydicom: all plug-ins that are installed for this syntax have failed
+        syntax = dataset.file_meta.TransferSyntaxUID
+        raise UnreadableImage(
+            f"no installed decoder could read the pixels ({syntax.name}, {syntax})",
+            path=path,
+            remedy="the file may be damaged, or try pip install 'kellgren[codecs]'",
+        ) from None
 
 
 def _parse(data: bytes, path: Path) -> Dataset:
@@ -175,7 +190,7 @@ def _check_kind(dataset: Dataset, path: Path, notes: list[str]) -> None:
     modality = text(dataset, "Modality")
     if modality in _OTHER_MODALITIES:
         raise NotAKnee(f"the DICOM file is of modality {modality}, not a plain radiograph", path=path)
-    if "PixelData" not in dataset:
+    if not dataset.get("PixelData"):
         if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
             raise UnreadableImage("the DICOM file has floating-point pixels, no radiograph", path=path)
         raise UnreadableImage("the DICOM file holds no pixels", path=path, remedy="name the image itself")

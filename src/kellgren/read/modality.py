@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,41 +11,6 @@ from pydicom.dataset import Dataset
 
 from kellgren.errors import UnreadableImage
 from kellgren.read.tags import integer, numbers
-
-_OVERLAY_BIT_POSITION: Final = 0x60000102
-
-
-def stored_values(
-    decoded: npt.NDArray[Any], dataset: Dataset, path: Path, notes: list[str]
-) -> npt.NDArray[np.int32]:
-    """Take the stored bits out of the allocated ones.
-
-    Old files keep an overlay in the bits above the stored ones (retired in PS3.5 8.1.2); those bits are cut
-    off. Where no overlay is declared, larger values mean that Bits Stored is wrong, and they are kept.
-
-    Args:
-        decoded: (H, W) integers as decoded, with the sign by Pixel Representation.
-        dataset: The header, already checked.
-        path: The file, for messages.
-        notes: Gets a line where Bits Stored is wrong.
-
-    Returns:
-        (H, W) int32.
-    """
-    bits = integer(dataset, "BitsStored", path)
-    signed = integer(dataset, "PixelRepresentation", path) == 1
-    values = decoded.astype(np.int32)
-    if bits == integer(dataset, "BitsAllocated", path):
-        return values
-    if _OVERLAY_BIT_POSITION in dataset:
-        values &= (1 << bits) - 1
-        if signed:
-            values[values >= 1 << (bits - 1)] -= 1 << bits
-        return values
-    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
-    if values.min() < low or values.max() > high:
-        notes.append(f"pixel values need more than the {bits} bits that the header states")
-    return values
 
 
 def apply_modality(stored: npt.NDArray[np.int32], dataset: Dataset, path: Path) -> npt.NDArray[np.float32]:

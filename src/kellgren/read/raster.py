@@ -53,20 +53,25 @@ def read_raster(
     try:
         with without_warnings():
             image: Image.Image = Image.open(BytesIO(data), formats=[kind])
-            pages = getattr(image, "n_frames", 1)
-            orientation = image.getexif().get(_ORIENTATION, 1)
         limits.check_size(image.height, image.width, path)
+        with without_warnings():
+            pages = getattr(image, "n_frames", 1)
         # A camera's JPEG may carry small previews as further frames; the first one is the image.
         if pages != 1 and kind != "JPEG":
             raise UnreadableImage(
                 f"the {kind} file holds {pages} pages", path=path, remedy="save each page as its own file"
             )
+        image.load()  # before asking a PNG for its EXIF, which may follow the pixels
+        with without_warnings():
+            orientation = image.getexif().get(_ORIENTATION, 1)
         if orientation in range(2, 9):
             image = ImageOps.exif_transpose(image)
             notes.append("turned upright as its EXIF orientation asks")
         pixels, padding, bits = _grey(image, path, notes)
     except UnreadableImage:
         raise
+    except Image.DecompressionBombError:  # Pillow's own bound, 179 million pixels, acts on opening
+        raise UnreadableImage("the image has far more pixels than are decoded", path=path) from None
     # A wall: a damaged file makes the decoders raise almost anything (OSError, SyntaxError, struct.error,
     # ZeroDivisionError, MemoryError, DecompressionBombError); each is this file's fault.
     except Exception as error:

@@ -1,0 +1,48 @@
+"""`kellgren bundle export` and `kellgren bundle inspect`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Make a bundle from a training run, or look into one.", add_completion=False, no_args_is_help=True)
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="Packaged bundle, or a bundle's folder or zip.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the card on stdout.")] = False,
+) -> None:
+    """Show a bundle's card: what it grades, how it was made, how well it does."""
+    from kellgren import bundle
+
+    opened = bundle.load(model)
+    opened.sha256()
+    if as_json:
+        typer.echo(json.dumps(opened.card.document, indent=2))
+        return
+    from kellgren.report.card import describe
+
+    typer.echo(describe(opened))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder of `kellgren train`.", exists=True, file_okay=False)],
+    data: Annotated[Path, typer.Option(help="The data set folder it was trained on.")],
+    out: Annotated[Path, typer.Option(help="Folder for the bundle.", file_okay=False)],
+    name: Annotated[str | None, typer.Option(help="Name of the bundle; the recipe's by default.")] = None,
+    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "0.1.0",
+) -> None:
+    """Export a run's best weights: ONNX graph, calibration on the held-out fold, card, golden outputs."""
+    from kellgren.extras import require
+
+    require("train", "exporting a bundle")
+    from kellgren.cli import progress
+    from kellgren.learn.export import export_run
+
+    written = export_run(run, data, out, name=name, version=version, track=progress.track)
+    typer.echo(f"-> {written}", err=True)

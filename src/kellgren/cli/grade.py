@@ -1,0 +1,133 @@
+"""`kellgren grade`."""
+
+from __future__ import annotations
+
+import enum
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from kellgren.cohort import Outcome
+    from kellgren.grade import Grader
+    from kellgren.report.run import RunRecord
+    from kellgren.report.table import Row
+
+
+class InputKind(enum.StrEnum):
+    """What the images are."""
+
+    auto = "auto"
+    film = "film"
+    crop = "crop"
+
+
+class SideOption(enum.StrEnum):
+    """The user's word on the side."""
+
+    R = "R"
+    L = "L"
+
+
+def grade(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Image files, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for grades.csv and run.json.", file_okay=False)],
+    model: Annotated[str, typer.Option(help="Packaged bundle, or a bundle's folder or zip.")] = "joint",
+    input: Annotated[InputKind, typer.Option(help="One joint a picture, whole films, or tell by itself.")] = InputKind.auto,  # noqa: A002
+    side: Annotated[SideOption | None, typer.Option(help="All images show this knee.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Also draw what the grade rests on.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Files at once; 0: one a processor.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Grade knee radiographs: one row a knee in OUT/grades.csv, and OUT/run.json.
+
+    A file that cannot be graded is a row with a reason. Exit code 0: all graded; 1: some not.
+    """
+    from kellgren import bundle, cohort
+    from kellgren.cli import progress
+    from kellgren.grade import Grader, processors
+    from kellgren.report.run import RunRecord, write_json
+    from kellgren.report.table import TableWriter, columns
+
+    count = workers or processors()
+    opened = bundle.load(model)
+    grader = Grader(opened, threads=max(1, processors() // count))
+    items = list(cohort.find(paths))
+    if not items:
+        raise typer.BadParameter("no files found", param_hint="PATH")
+    out.mkdir(parents=True, exist_ok=True)
+    options = {
+        "paths": [str(p) for p in paths],
+        "model": model,
+        "input": input.value,
+        "side": side.value if side else None,
+        "explain": explain,
+        "workers": count,
+    }
+    record, rows, exit_code = RunRecord(opened, options), [], 130
+    try:
+        with TableWriter(out / "grades.csv", columns(opened.card.tasks)) as table:
+            outcomes = cohort.grade_all(
+                grader,
+                items,
+                workers=count,
+                input=input.value,
+                side=side.value if side else None,
+                explain=explain,
+            )
+            for outcome in progress.track(outcomes, len(items), "grading"):
+                for row in _rows(outcome, grader, record):
+                    table.write(row)
+                    rows.append(row if as_json else {"status": row["status"]})
+                if explain:
+                    _draw(outcome, out / "explain")
+        exit_code = int(record.counts()["failed"] > 0)
+    finally:
+        write_json(out / "run.json", record.to_dict(exit_code))
+    _summarise(record, out, rows if as_json else None, exit_code)
+    raise typer.Exit(exit_code)
+
+
+def _rows(outcome: Outcome, grader: Grader, record: RunRecord) -> list[Row]:
+    """The table rows of one file, noted in the run record."""
+    from kellgren.errors import KellgrenError
+    from kellgren.report.table import failed_row, graded_row
+
+    if isinstance(outcome.result, KellgrenError):
+        record.add(outcome.item.file, ["failed"], outcome.result.reason, outcome.seconds)
+        return [failed_row(outcome.result, outcome.item.file, grader.title)]
+    reasons = "; ".join(knee.reason for knee in outcome.result if knee.refer)
+    statuses = [knee.status for knee in outcome.result]
+    record.add(outcome.item.file, statuses, reasons or None, outcome.seconds)
+    return [graded_row(knee, outcome.item.file) for knee in outcome.result]
+
+
+def _draw(outcome: Outcome, folder: Path) -> None:
+    from kellgren.errors import KellgrenError
+    from kellgren.report.picture import draw
+
+    if isinstance(outcome.result, KellgrenError):
+        return
+    for knee in outcome.result:
+        name = outcome.item.file.replace("/", "__")
+        folder.mkdir(parents=True, exist_ok=True)
+        draw(knee).save(folder / f"{name}.knee{knee.knee}.png")
+
+
+def _summarise(record: RunRecord, out: Path, rows: list[Row] | None, exit_code: int) -> None:
+    if rows is not None:
+        document: dict[str, Any] = {"run": record.to_dict(exit_code), "rows": rows}
+        typer.echo(json.dumps(document, ensure_ascii=False))
+        return
+    counts = record.counts()
+    total = sum(counts.values())
+    typer.echo(
+        f"{total} knees: {counts['graded']} graded, {counts['refer']} for a person to read, "
+        f"{counts['failed']} not graded -> {out / 'grades.csv'}",
+        err=True,
+    )
+    for entry in record.files:
+        if entry["status"] == "failed":
+            typer.echo(f"  not graded: {entry['file']}: {entry['reason']}", err=True)

@@ -1,0 +1,104 @@
+"""A picture of why: what the network saw, where the evidence lies, and the probabilities.
+
+Drawn with Pillow alone. Reds mark places that speak for the decided KL grade, relative to the mean of
+the other grades; the scale is absolute (`FULL` of a logit), so weak evidence stays pale.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from kellgren.errors import KellgrenError
+from kellgren.grade import Assessment, Grading
+from kellgren.vocabulary import FEATURES, TASKS
+
+FULL: Final = 8.0
+"""Logits at which the overlay is fully opaque."""
+
+_WIDTH: Final = 640
+_PANEL: Final = 300
+_PAPER, _INK, _QUIET, _BAR, _MARK = "#ffffff", "#1c2430", "#8a94a3", "#4a7fb5", "#c0392b"
+
+
+def evidence(assessment: Assessment, task: str = "KL") -> npt.NDArray[np.float32]:
+    """Evidence for the decided grade by place: (h, w) logits over the mean of the other grades.
+
+    Raises:
+        KellgrenError: If the assessment was made without `explain`, or by a bundle without maps.
+    """
+    if not assessment.maps or task not in assessment.maps:
+        raise KellgrenError("no maps to draw", path=assessment.path, remedy="grade with explain, by a bundle with maps")
+    maps = assessment.maps[task]
+    grade = assessment[task].grade
+    others = np.delete(maps, grade, axis=0).mean(axis=0)
+    return np.asarray(maps[grade] - others, dtype=np.float32)
+
+
+def draw(assessment: Assessment) -> Image.Image:
+    """Draw one knee: view, view with evidence, and bars for every task.
+
+    Raises:
+        KellgrenError: As `evidence`.
+    """
+    heat = evidence(assessment)
+    if assessment.view is None:
+        raise KellgrenError("no view to draw", path=assessment.path, remedy="grade with explain")
+    height = round(_WIDTH * assessment.view.shape[0] / assessment.view.shape[1])
+    grey = cv2.resize(assessment.view, (_WIDTH, height), interpolation=cv2.INTER_CUBIC)
+    plain = np.repeat(np.clip(grey * 255, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    page = Image.new("RGB", (2 * _WIDTH + 30, height + _PANEL + 60), _PAPER)
+    page.paste(Image.fromarray(plain), (10, 50))
+    page.paste(Image.fromarray(_overlay(plain, heat)), (_WIDTH + 20, 50))
+    pen = ImageDraw.Draw(page)
+    pen.text((10, 12), _headline(assessment), fill=_MARK if assessment.refer else _INK, font=_font(18))
+    _bars(pen, assessment, top=height + 70)
+    return page
+
+
+def _overlay(plain: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    height, width = plain.shape[:2]
+    strength = np.clip(cv2.resize(heat, (width, height), interpolation=cv2.INTER_CUBIC) / FULL, 0, 1)
+    alpha = (0.65 * strength)[:, :, None]
+    colour = cv2.applyColorMap(np.rint(strength * 255).astype(np.uint8), cv2.COLORMAP_HOT)[:, :, ::-1]
+    return np.asarray(plain * (1 - alpha) + colour * alpha, dtype=np.uint8)
+
+
+def _headline(assessment: Assessment) -> str:
+    kl = assessment["KL"]
+    span = ""
+    if kl.interval is not None:
+        span = f" (plausible {kl.interval[0]} to {kl.interval[1]})" if kl.interval[0] != kl.interval[1] else ""
+    side = {"R": "right knee", "L": "left knee", None: "side unknown"}[assessment.side]
+    verdict = f"  -  read by a person: {assessment.reason}" if assessment.refer else ""
+    return f"{side}: KL {kl.grade}{span}{verdict}"
+
+
+def _bars(pen: ImageDraw.ImageDraw, assessment: Assessment, *, top: int) -> None:
+    """One group of bars a task: KL and OA on the left, the features on the right in two columns."""
+    tasks = [task for task in ("KL", "OA", *(feature.name for feature in FEATURES)) if task in assessment]
+    columns = 4
+    width = (2 * _WIDTH + 10) // columns
+    for index, task in enumerate(tasks):
+        x, y = 10 + (index % columns) * width, top + (index // columns) * 140
+        _group(pen, assessment[task], TASKS[task].title, (x, y), width - 30)
+
+
+def _group(pen: ImageDraw.ImageDraw, grading: Grading, title: str, at: tuple[int, int], width: int) -> None:
+    x, y = at
+    pen.text((x, y), title, fill=_INK, font=_font(13))
+    for grade, probability in enumerate(grading.probabilities):
+        line = y + 20 + grade * 19
+        decided = grade == grading.grade
+        pen.text((x, line), str(grade), fill=_INK, font=_font(12))
+        length = round((width - 70) * probability)
+        pen.rectangle((x + 16, line + 3, x + 16 + max(length, 1), line + 13), fill=_MARK if decided else _BAR)
+        pen.text((x + 22 + length, line), f"{100 * probability:.0f} %", fill=_INK if decided else _QUIET, font=_font(12))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -1,0 +1,120 @@
+"""`grades.csv`: one row a knee, or a file that could not be graded; columns as in the contract."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from kellgren._version import __version__
+from kellgren.errors import KellgrenError
+from kellgren.grade import Assessment
+from kellgren.vocabulary import FEATURES, FURTHER_FEATURES
+
+Cell = str | int | float | bool | None
+Row = dict[str, Cell]
+
+_PLACE = ("file", "knee", "status", "reason", "side", "side_source", "x0", "y0", "x1", "y1")
+_KL = ("KL", *(f"KL_p{k}" for k in range(5)), "KL_expected", "KL_low", "KL_high", "OA_p")
+_JSW = ("JSW_L_min", "JSW_L_mean", "JSW_M_min", "JSW_M_mean", "JSW_unit", "spacing_source")
+_END = ("model", "kellgren")
+
+
+def columns(tasks: Iterable[str]) -> tuple[str, ...]:
+    """Columns of `grades.csv` for a bundle with these tasks, in order."""
+    features = [task for task in (*FEATURES, *FURTHER_FEATURES) if task.name in set(tasks)]
+    probabilities = [f"{task.name}_p{k}" for task in features for k in range(task.classes)]
+    return (*_PLACE, *_KL, *(task.name for task in features), *probabilities, *_JSW, *_END)
+
+
+def graded_row(assessment: Assessment, file: str) -> Row:
+    """The row of a graded knee. Cells that nothing is known about are absent.
+
+    Args:
+        assessment: What was found.
+        file: The path as the table shows it.
+    """
+    x0, y0, x1, y1 = assessment.box
+    row: Row = {
+        "file": file,
+        "knee": assessment.knee,
+        "status": assessment.status,
+        "reason": assessment.reason or None,
+        "side": assessment.side,
+        "side_source": assessment.side_source,
+        "x0": x0,
+        "y0": y0,
+        "x1": x1,
+        "y1": y1,
+        "model": assessment.model,
+        "kellgren": __version__,
+    }
+    for task, grading in assessment.gradings.items():
+        if task == "OA":
+            row["OA_p"] = grading.probabilities[1]
+            continue
+        row[task] = grading.grade
+        row |= {f"{task}_p{k}": p for k, p in enumerate(grading.probabilities)}
+        if task == "KL":
+            row["KL_expected"] = grading.expected
+            if grading.interval is not None:
+                row["KL_low"], row["KL_high"] = grading.interval
+    return row
+
+
+def failed_row(error: KellgrenError, file: str, model: str) -> Row:
+    """The row of a file that could not be graded."""
+    return {"file": file, "status": "failed", "reason": error.reason, "model": model, "kellgren": __version__}
+
+
+def cell_text(value: Cell) -> str:
+    """How a cell is written: empty for unknown, `true`/`false`, six decimals for fractions."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    return str(value)
+
+
+class TableWriter:
+    """Writes a CSV file row by row, each whole row at once, so that an interrupted run leaves whole rows.
+
+    Args:
+        path: The file; overwritten.
+        names: The columns.
+    """
+
+    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
+        self._names = names
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._put(names)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def write(self, row: Mapping[str, Cell]) -> None:
+        """Add one row.
+
+        Raises:
+            KeyError: If the row has a cell that the table has no column for.
+        """
+        unknown = row.keys() - set(self._names)
+        if unknown:
+            raise KeyError(f"no column for {sorted(unknown)}")
+        self._put([cell_text(row.get(name)) for name in self._names])
+
+    def _put(self, cells: Iterable[str]) -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(cells)
+        self._file.write(line.getvalue())
+        self._file.flush()

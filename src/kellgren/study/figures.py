@@ -1,0 +1,110 @@
+"""Figures of an evaluation: confusion matrices, reliability, receiver operating curves. Needs the study extra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kellgren.errors import MissingExtra
+from kellgren.grade import Grader
+from kellgren.study.evaluate import Evaluation
+from kellgren.vocabulary import TASKS
+
+try:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise MissingExtra("study", "drawing figures") from error
+
+_BLUE, _GREY = "#2f6da3", "#9aa5b1"
+
+
+def draw(evaluation: Evaluation, grader: Grader, folder: Path) -> list[Path]:
+    """Write `confusion.png`, `reliability.png` and `roc.png`.
+
+    Args:
+        evaluation: From `kellgren.study.evaluate.evaluate`.
+        grader: The model that was evaluated.
+        folder: Where to; created.
+
+    Returns:
+        The files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks = [task for task, figures in evaluation.metrics.items() if isinstance(figures, dict)]
+    files = []
+    for name, figure in (
+        ("confusion", _confusions(evaluation.metrics, tasks, grader.title)),
+        ("reliability", _reliability(evaluation, grader.title)),
+        ("roc", _roc(evaluation, grader.title)),
+    ):
+        path = folder / f"{name}.png"
+        figure.savefig(path, dpi=150)
+        files.append(path)
+    return files
+
+
+def _confusions(metrics: dict[str, Any], tasks: list[str], title: str) -> Figure:
+    columns = min(4, len(tasks))
+    rows = -(-len(tasks) // columns)
+    figure = Figure(figsize=(3.4 * columns, 3.4 * rows), layout="constrained")
+    figure.suptitle(f"{title} on {metrics['split']}")
+    for index, task in enumerate(tasks):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        counts = np.array(metrics[task]["confusion"])
+        share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for (y, x), count in np.ndenumerate(counts):
+            axes.text(x, y, str(count), ha="center", va="center", color="white" if share[y, x] > 0.55 else "black")
+        axes.set(title=f"{TASKS[task].name} (n = {metrics[task]['n']})", xlabel="graded", ylabel="read")
+        axes.set_xticks(range(len(counts)))
+        axes.set_yticks(range(len(counts)))
+    return figure
+
+
+def _kl(evaluation: Evaluation) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """KL probabilities (N, 5) and readings (N,) of the knees that have both."""
+    rows = [row for row in evaluation.rows if row.get("KL_p0") is not None and row.get("KL_true") is not None]
+    probabilities = np.array([[float(row[f"KL_p{k}"] or 0.0) for k in range(5)] for row in rows])
+    return probabilities, np.array([int(row["KL_true"] or 0) for row in rows])
+
+
+def _reliability(evaluation: Evaluation, title: str) -> Figure:
+    """Observed against stated share of KL at or above each grade, in ten bins of equal count."""
+    probabilities, truth = _kl(evaluation)
+    figure = Figure(figsize=(5.2, 5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1)
+    for grade, colour in zip((1, 2, 3), ("#8fb8d8", _BLUE, "#173a5c"), strict=True):
+        stated = probabilities[:, grade:].sum(axis=1)
+        order = np.array_split(np.argsort(stated), 10)
+        x = [float(stated[part].mean()) for part in order]
+        y = [float((truth[part] >= grade).mean()) for part in order]
+        axes.plot(x, y, marker="o", color=colour, label=f"KL >= {grade}")
+    axes.set(title=f"{title}: is 70 % right 70 % of the time?", xlabel="stated probability", ylabel="observed share")
+    axes.legend()
+    return figure
+
+
+def _roc(evaluation: Evaluation, title: str) -> Figure:
+    probabilities, truth = _kl(evaluation)
+    figure = Figure(figsize=(5.2, 5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1)
+    for grade, colour in zip((1, 2, 3), ("#8fb8d8", _BLUE, "#173a5c"), strict=True):
+        _curve(axes, probabilities[:, grade:].sum(axis=1), truth >= grade, colour, f"KL >= {grade}")
+    axes.set(title=title, xlabel="false positive rate", ylabel="true positive rate")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _curve(
+    axes: Axes, scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_], colour: str, label: str
+) -> None:
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(positive[order]) / max(int(positive.sum()), 1)
+    alarms = np.cumsum(~positive[order]) / max(int((~positive).sum()), 1)
+    axes.plot(np.r_[0, alarms], np.r_[0, hits], color=colour, label=label)

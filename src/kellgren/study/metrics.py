@@ -1,0 +1,190 @@
+"""How well decided grades agree with read grades: every figure that a confusion matrix can give.
+
+Each function takes confusion matrices with any leading shape, (..., C, C), rows the read grade and columns
+the decided one, and returns one value (...) or one per grade (..., C) for each of them. A point estimate and
+ten thousand bootstrap draws therefore go through the same lines. C is the number of grades that the task
+*declares*: a grade that no knee of the sample has still keeps its row, so the distances of the weighted
+kappa stay right.
+
+A figure that is undefined is nan, never 0. All arithmetic is float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.integer[Any]]
+Matrices = FloatArray | npt.NDArray[np.int64]
+
+
+def confusion_matrix(truth: IntArray, decided: IntArray, classes: int) -> npt.NDArray[np.int64]:
+    """Count the knees of each pair of read and decided grade.
+
+    Args:
+        truth: (N,) read grades, 0 .. classes-1, none missing.
+        decided: (N,) decided grades, 0 .. classes-1.
+        classes: Number of grades the task declares, C.
+
+    Returns:
+        (C, C) counts; rows are the read grade, columns the decided one.
+
+    Raises:
+        ValueError: If the lengths differ or a grade is outside 0 .. classes-1.
+    """
+    if truth.shape != decided.shape or truth.ndim != 1:
+        raise ValueError(f"truth {truth.shape} and decided {decided.shape} must be (N,) and equally long")
+    for name, grades in (("truth", truth), ("decided", decided)):
+        if grades.size and (grades.min() < 0 or grades.max() >= classes):
+            raise ValueError(
+                f"{name} holds grades {grades.min()} .. {grades.max()}, outside 0 .. {classes - 1}"
+            )
+    cells = truth.astype(np.int64) * classes + decided.astype(np.int64)
+    return np.asarray(np.bincount(cells, minlength=classes * classes).reshape(classes, classes), np.int64)
+
+
+def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> FloatArray:
+    """Divide element by element; nan where the denominator is 0."""
+    top, bottom = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
+    return np.asarray(np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom != 0))
+
+
+def _distance(classes: int) -> FloatArray:
+    """(C, C) absolute difference of grades."""
+    grades = np.arange(classes, dtype=np.float64)
+    return np.asarray(np.abs(grades[:, None] - grades[None, :]))
+
+
+def _support(confusion: Matrices) -> FloatArray:
+    """(..., C) number of knees read as each grade."""
+    return np.asarray(np.asarray(confusion, float).sum(axis=-1))
+
+
+def _mean_weight(confusion: Matrices, weight: FloatArray) -> FloatArray:
+    """Mean over knees of a weight (C, C) looked up by read and decided grade."""
+    counts = np.asarray(confusion, float)
+    return ratio(np.einsum("...ij,ij->...", counts, weight), counts.sum(axis=(-2, -1)))
+
+
+def accuracy(confusion: Matrices) -> FloatArray:
+    """Share of knees whose decided grade is the read one (top-1), 0 .. 1."""
+    return _mean_weight(confusion, np.eye(confusion.shape[-1]))
+
+
+def accuracy_pm1(confusion: Matrices) -> FloatArray:
+    """Share of knees decided within one grade of the read one (top±1), 0 .. 1; always 1 for two grades."""
+    return _mean_weight(confusion, (_distance(confusion.shape[-1]) <= 1).astype(np.float64))
+
+
+def mae(confusion: Matrices) -> FloatArray:
+    """Mean absolute error of the decided grade, 0 .. C-1 grades."""
+    return _mean_weight(confusion, _distance(confusion.shape[-1]))
+
+
+def mse(confusion: Matrices) -> FloatArray:
+    """Mean squared error of the decided grade, 0 .. (C-1)**2."""
+    return _mean_weight(confusion, _distance(confusion.shape[-1]) ** 2)
+
+
+def majority_accuracy(confusion: Matrices) -> FloatArray:
+    """Accuracy of always answering the sample's most frequent read grade: the floor to compare with."""
+    support = _support(confusion)
+    return ratio(support.max(axis=-1), support.sum(axis=-1))
+
+
+def majority_pm1(confusion: Matrices) -> FloatArray:
+    """Accuracy within one grade of the best constant answer: the floor for `accuracy_pm1`."""
+    support = _support(confusion)
+    near = (_distance(confusion.shape[-1]) <= 1).astype(np.float64)
+    return ratio((support @ near).max(axis=-1), support.sum(axis=-1))
+
+
+def _weighted_kappa(confusion: Matrices, disagreement: FloatArray) -> FloatArray:
+    """Cohen's weighted kappa (Psychol Bull 1968;70:213) for disagreement weights (C, C)."""
+    counts = np.asarray(confusion, float)
+    read, decided = counts.sum(axis=-1), counts.sum(axis=-2)
+    total = counts.sum(axis=(-2, -1))
+    observed = np.einsum("...ij,ij->...", counts, disagreement)
+    expected = np.einsum("...i,...j,ij->...", read, decided, disagreement, optimize=True)
+    # Without any disagreement to be expected (one grade throughout) chance explains all: undefined.
+    return np.asarray(1.0 - ratio(observed * total, expected))
+
+
+def qwk(confusion: Matrices) -> FloatArray:
+    """Quadratic weighted kappa over all declared grades, -1 .. 1.
+
+    The weight of a disagreement is the squared difference of *grades*. Libraries that number only the grades
+    they meet give another value as soon as one in between is absent. nan if read and decided grades are all
+    one and the same.
+    """
+    return _weighted_kappa(confusion, _distance(confusion.shape[-1]) ** 2)
+
+
+def kappa(confusion: Matrices) -> FloatArray:
+    """Unweighted kappa (Cohen, Educ Psychol Meas 1960;20:37), -1 .. 1."""
+    return _weighted_kappa(confusion, (_distance(confusion.shape[-1]) > 0).astype(np.float64))
+
+
+def _where_read(per_grade: FloatArray, support: FloatArray) -> FloatArray:
+    """Keep the values of grades that some knee was read as; nan for the others."""
+    return np.where(support > 0, per_grade, np.nan)
+
+
+def _hits(confusion: Matrices) -> FloatArray:
+    """(..., C) knees of each grade that were decided rightly."""
+    return np.asarray(np.diagonal(confusion, axis1=-2, axis2=-1), float)
+
+
+def precision(confusion: Matrices) -> FloatArray:
+    """Of the knees decided as a grade, the share read so: (..., C), 0 .. 1.
+
+    nan for a grade that was never read; 0 for one that was read but never decided (0/0 would otherwise raise
+    the macro mean of a model that avoids a grade).
+    """
+    decided = np.asarray(confusion, float).sum(axis=-2)
+    return _where_read(np.nan_to_num(ratio(_hits(confusion), decided)), _support(confusion))
+
+
+def recall(confusion: Matrices) -> FloatArray:
+    """Of the knees read as a grade, the share decided so: (..., C), 0 .. 1; nan for a grade never read."""
+    return ratio(_hits(confusion), _support(confusion))
+
+
+def f1(confusion: Matrices) -> FloatArray:
+    """Harmonic mean of precision and recall, 2TP / (2TP + FP + FN): (..., C); nan for a grade never read."""
+    support = _support(confusion)
+    decided = np.asarray(confusion, float).sum(axis=-2)
+    return _where_read(ratio(2.0 * _hits(confusion), support + decided), support)
+
+
+def accuracy_ovr(confusion: Matrices) -> FloatArray:
+    """One-vs-rest accuracy (TP + TN) / all: (..., C), 0 .. 1; nan for a grade never read.
+
+    The per-class "ACC" of OA-MEN (2024). True negatives dominate it, so it is high for any rare grade; never
+    put it beside top-1 accuracy.
+    """
+    support = _support(confusion)
+    decided = np.asarray(confusion, float).sum(axis=-2)
+    total = support.sum(axis=-1, keepdims=True)
+    wrong = support + decided - 2.0 * _hits(confusion)
+    return _where_read(1.0 - ratio(wrong, total), support)
+
+
+def macro(per_grade: FloatArray) -> FloatArray:
+    """Mean over the grades that are defined: (..., C) -> (...); nan if none is."""
+    defined = ~np.isnan(per_grade)
+    return ratio(np.where(defined, per_grade, 0.0).sum(axis=-1), defined.sum(axis=-1))
+
+
+def balanced_accuracy(confusion: Matrices) -> FloatArray:
+    """Mean recall over the grades that were read, 0 .. 1."""
+    return macro(recall(confusion))
+
+
+def f1_weighted(confusion: Matrices) -> FloatArray:
+    """Mean F1 weighted by how often each grade was read, 0 .. 1."""
+    support = _support(confusion)
+    return ratio((np.nan_to_num(f1(confusion)) * support).sum(axis=-1), support.sum(axis=-1))
