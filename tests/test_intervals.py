@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from kellgren.study import metrics
+from kellgren.study.assemble import estimates, statistics, task_sample
 from kellgren.study.comparison import bootstrap_p, compare, mcnemar
 from kellgren.study.discrimination import auc_per_grade
-from kellgren.study.evaluation import estimates, statistics, task_sample
 from kellgren.study.intervals import Estimate, bootstrap, patient_draws, percentile_interval
 
 # A busy machine is no failure.

@@ -10,7 +10,7 @@ from sklearn import metrics as reference
 from kellgren.errors import BadDataset
 from kellgren.study import calibration_error as calibration
 from kellgren.study import discrimination, metrics
-from kellgren.study.evaluation import OF_CONFUSION, PER_GRADE, assemble_metrics, task_sample
+from kellgren.study.assemble import OF_CONFUSION, PER_GRADE, assemble_metrics, task_sample
 
 # A busy machine is no failure.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

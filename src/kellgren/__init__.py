@@ -1,10 +1,10 @@
 """kellgren grades knee osteoarthritis from radiographs.
 
-    import kellgren
+import kellgren
 
-    grader = kellgren.load()
-    for knee in grader.grade("film.dcm"):
-        print(knee.side, knee["KL"].grade, knee["KL"].probabilities, knee["KL"].interval, knee.refer)
+grader = kellgren.load()
+for knee in grader.grade("film.dcm"):
+    print(knee.side, knee["KL"].grade, knee["KL"].probabilities, knee["KL"].interval, knee.refer)
 """
 
 from __future__ import annotations

@@ -207,7 +207,9 @@ def load(name_or_path: str | os.PathLike[str] = DEFAULT) -> Bundle:
     if path.is_file():
         return _open(_inside_zip(path))
     names = ", ".join(known) or "none"
-    raise BadBundle(f"no bundle {name!r}", remedy=f"give a folder or zip, or one of the packaged ones: {names}")
+    raise BadBundle(
+        f"no bundle {name!r}", remedy=f"give a folder or zip, or one of the packaged ones: {names}"
+    )
 
 
 def _inside_zip(path: Path) -> Traversable:
@@ -256,7 +258,9 @@ def parse_card(document: Mapping[str, Any], *, where: str) -> Card:
     try:
         members = tuple(_member(m, where) for m in document.get("members", ()))
         inputs = tuple(
-            Input(i["name"], i["view"], (int(i["size"][0]), int(i["size"][1])), i["channels"], tuple(i["steps"]))
+            Input(
+                i["name"], i["view"], (int(i["size"][0]), int(i["size"][1])), i["channels"], tuple(i["steps"])
+            )
             for i in document.get("inputs", ())
         )
         card = Card(

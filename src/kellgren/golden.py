@@ -40,7 +40,12 @@ class Check:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON output."""
-        return {"model": self.title, "inputs": self.inputs, "largest_difference": self.largest, "passed": self.passed}
+        return {
+            "model": self.title,
+            "inputs": self.inputs,
+            "largest_difference": self.largest,
+            "passed": self.passed,
+        }
 
 
 def _outputs(model: Model, image: bytes, name: str, side: Side) -> dict[str, list[float]]:

@@ -67,7 +67,9 @@ class Model:
             stored = bundle.arrays(TYPICAL)
             self._typical = None if stored is None else typical.Typical.from_arrays(stored)
 
-    def tensors(self, pixels: npt.NDArray[np.uint16], *, mirrored: bool) -> dict[str, npt.NDArray[np.float32]]:
+    def tensors(
+        self, pixels: npt.NDArray[np.uint16], *, mirrored: bool
+    ) -> dict[str, npt.NDArray[np.float32]]:
         """Every input of the graph for one crop, each (1, channels, h, w).
 
         Args:
@@ -182,8 +184,14 @@ class Model:
             predictions = [member.predict(pixels, agreed) for member in self.members]
         probabilities = {}
         for task in self.card.tasks:
-            able = [(p, m.weight) for p, m in zip(predictions, self.card.members, strict=True) if task in p.probabilities]
-            joined = vote.join([p.probabilities[task][None] for p, _ in able], [w for _, w in able], self.card.vote)[0]
+            able = [
+                (p, m.weight)
+                for p, m in zip(predictions, self.card.members, strict=True)
+                if task in p.probabilities
+            ]
+            joined = vote.join(
+                [p.probabilities[task][None] for p, _ in able], [w for _, w in able], self.card.vote
+            )[0]
             temperature = self.card.calibration.temperature.get(task, 1.0)
             sharpened = joined ** (1.0 / temperature)
             probabilities[task] = sharpened / sharpened.sum()
@@ -207,5 +215,5 @@ def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
         return ort.InferenceSession(bundle.graph(), options, providers=["CPUExecutionProvider"])
     except BadBundle:
         raise
-    except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class but Exception
+    except Exception as error:
         raise BadBundle(f"onnxruntime cannot load {GRAPH}: {error}", path=str(bundle.root)) from error

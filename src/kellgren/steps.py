@@ -25,10 +25,10 @@ StepSpec = Mapping[str, Any]
 
 
 def _to_8_bit(image: Image) -> npt.NDArray[np.uint8]:
-    return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(image, 0.0, 1.0) * 255.0), dtype=np.uint8)
 
 
-def _from_8_bit(image: npt.NDArray[np.uint8]) -> Image:
+def _from_8_bit(image: npt.NDArray[Any]) -> Image:
     return image.astype(np.float32) / np.float32(255.0)
 
 
@@ -46,7 +46,7 @@ def percentile_range(image: Image, *, low: float, high: float) -> Image:
     bottom, top = np.percentile(image, (low, high)).astype(np.float32)
     if top <= bottom:
         return np.zeros_like(image)
-    return np.clip((image - bottom) / (top - bottom), 0.0, 1.0)
+    return np.asarray(np.clip((image - bottom) / (top - bottom), 0.0, 1.0), dtype=np.float32)
 
 
 def invert(image: Image) -> Image:
@@ -148,7 +148,7 @@ def resize(image: Image, *, height: int, width: int) -> Image:
         return image
     shrinks = height * width < image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (width, height), interpolation=method)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), dtype=np.float32)
 
 
 def normalise(image: Image, *, mean: float, std: float) -> Image:

@@ -61,7 +61,7 @@ class Typical:
             "mean": self.mean,
             "components": self.components.astype(np.float16),
             "variances": self.variances,
-            "residual": np.float64(self.residual)[None],
+            "residual": np.array([self.residual], dtype=np.float64),
         }
 
     @classmethod

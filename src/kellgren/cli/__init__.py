@@ -1,4 +1,4 @@
-"""The command line: parse, call one function, show. Everything heavy is imported by the command that needs it."""
+"""The command line: parse, call one function, show. Heavy imports wait until a command needs them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def _show_version(value: bool) -> None:
 
 @app.callback()
 def options(
-    version: bool = typer.Option(False, "--version", help="Show the version.", callback=_show_version, is_eager=True),
+    version: bool = typer.Option(
+        False, "--version", help="Show the version.", callback=_show_version, is_eager=True
+    ),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Log more to stderr."),
 ) -> None:
     """Options before the command."""

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Make a bundle from a training run, or look into one.", add_completion=False, no_args_is_help=True)
+app = typer.Typer(
+    help="Make a bundle from a training run, or look into one.", add_completion=False, no_args_is_help=True
+)
 
 
 @app.command()
@@ -31,7 +33,9 @@ def inspect(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder of `kellgren train`.", exists=True, file_okay=False)],
+    run: Annotated[
+        Path, typer.Argument(help="Run folder of `kellgren train`.", exists=True, file_okay=False)
+    ],
     data: Annotated[Path, typer.Option(help="The data set folder it was trained on.")],
     out: Annotated[Path, typer.Option(help="Folder for the bundle.", file_okay=False)],
     name: Annotated[str | None, typer.Option(help="Name of the bundle; the recipe's by default.")] = None,

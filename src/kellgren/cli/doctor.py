@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False) -> None:
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
     """Say what this installation can do: versions, processors, extras, DICOM syntaxes, bundles.
 
     Exit code 1 if a packaged bundle fails its check.
@@ -37,9 +39,15 @@ def _show(report: dict[str, Any]) -> None:
     typer.echo("  ".join(f"{name} {version}" for name, version in report["versions"].items()))
     typer.echo(f"processors: {report['processors']}")
     for extra, missing in report["extras"].items():
-        state = f"not complete (no {', '.join(missing)}); pip install 'kellgren[{extra}]'" if missing else "installed"
+        state = (
+            f"not complete (no {', '.join(missing)}); pip install 'kellgren[{extra}]'"
+            if missing
+            else "installed"
+        )
         typer.echo(f"extra {extra}: {state}")
     for name, able in report["transfer_syntaxes"].items():
         typer.echo(f"DICOM {name}: {'yes' if able else 'no; pip install ' + repr('kellgren[codecs]')}")
     for check in report["bundles"]:
-        typer.echo(f"bundle {check['model']}: {'ok' if check['passed'] else 'DIFFERS from its golden outputs'}")
+        typer.echo(
+            f"bundle {check['model']}: {'ok' if check['passed'] else 'DIFFERS from its golden outputs'}"
+        )

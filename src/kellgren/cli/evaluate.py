@@ -12,7 +12,9 @@ import typer
 def evaluate(
     data: Annotated[Path, typer.Option(help="Data set folder (see docs/reference/data-set-folder.md).")],
     split: Annotated[str, typer.Option(help="Which split: val, train, test, auto_test.")],
-    out: Annotated[Path, typer.Option(help="Folder for metrics.json, predictions.csv and figures.", file_okay=False)],
+    out: Annotated[
+        Path, typer.Option(help="Folder for metrics.json, predictions.csv and figures.", file_okay=False)
+    ],
     model: Annotated[str, typer.Option(help="Packaged bundle, or a bundle's folder or zip.")] = "joint",
     workers: Annotated[int, typer.Option(min=0, help="Knees at once; 0: one a processor.")] = 0,
     figures: Annotated[bool, typer.Option("--figures", help="Also draw figures (study extra).")] = False,
@@ -54,7 +56,8 @@ def _show(metrics: dict[str, Any], failed: tuple[str, ...], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{metrics['model']} on {metrics['split']}: {metrics['n']} knees, {metrics['n_patients']} patients")
+    knees = f"{metrics['n']} knees, {metrics['n_patients']} patients"
+    table = Table(title=f"{metrics['model']} on {metrics['split']}: {knees}")
     shown = ("accuracy", "majority_accuracy", "accuracy_pm1", "balanced_accuracy", "qwk", "auc_macro", "ece")
     for name in ("task", "n", *shown):
         table.add_column(name, justify="left" if name == "task" else "right")

@@ -35,7 +35,9 @@ def grade(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Image files, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder for grades.csv and run.json.", file_okay=False)],
     model: Annotated[str, typer.Option(help="Packaged bundle, or a bundle's folder or zip.")] = "joint",
-    input: Annotated[InputKind, typer.Option(help="One joint a picture, whole films, or tell by itself.")] = InputKind.auto,  # noqa: A002
+    input: Annotated[  # noqa: A002 - the contract's word
+        InputKind, typer.Option(help="One joint a picture, whole films, or tell by itself.")
+    ] = InputKind.auto,
     side: Annotated[SideOption | None, typer.Option(help="All images show this knee.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Also draw what the grade rests on.")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Files at once; 0: one a processor.")] = 0,

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="List model bundles, or check that they still give their golden outputs.", add_completion=False)
+app = typer.Typer(
+    help="List model bundles, or check that they still give their golden outputs.", add_completion=False
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -31,7 +33,9 @@ def models(
 
 @app.command()
 def check(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME|PATH]...", help="All packaged by default.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME|PATH]...", help="All packaged by default.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
     """Verify each bundle's hashes, and that its golden inputs still give its golden outputs."""
@@ -43,5 +47,7 @@ def check(
     else:
         for result in results:
             verdict = "ok" if result.passed else "DIFFERS"
-            typer.echo(f"{result.title}: {verdict}, {result.inputs} inputs, largest difference {result.largest:.1e}")
+            typer.echo(
+                f"{result.title}: {verdict}, {result.inputs} inputs, largest difference {result.largest:.1e}"
+            )
     raise typer.Exit(int(not all(result.passed for result in results)))

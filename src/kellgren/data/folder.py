@@ -219,7 +219,9 @@ def _read_labels(path: Path) -> dict[str, Knee] | None:
             raise BadDataset(f"line {line}: no patient", path=path, remedy="splits are checked by patient")
         readings = {task: _reading(row[task], task, path, line) for task in READINGS if row.get(task)}
         image = ImageRef(path)  # replaced by the image's own place before anybody sees it
-        knees[name] = Knee(name, row["split"], row["patient"], cast("Side | None", side or None), image, readings)
+        knees[name] = Knee(
+            name, row["split"], row["patient"], cast("Side | None", side or None), image, readings
+        )
     return knees
 
 

@@ -1,0 +1,1 @@
+"""Making models: networks, losses, augmentation, training, export. Never imported by grading."""

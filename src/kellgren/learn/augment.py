@@ -27,7 +27,7 @@ def augment(image: Image, ranges: Augment, rng: np.random.Generator) -> tuple[Im
     image = _exposure(image, ranges, rng)
     if ranges.blur > 0 and rng.random() < 0.5:
         sigma = rng.uniform(0.1, max(ranges.blur, 0.1))
-        image = cv2.GaussianBlur(image, (0, 0), sigma)
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), dtype=np.float32)
     if ranges.noise > 0 and rng.random() < 0.5:
         deviation = np.float32(rng.uniform(0.0, ranges.noise))
         image = image + deviation * rng.standard_normal(image.shape, dtype=np.float32)
@@ -46,9 +46,10 @@ def _geometry(image: Image, ranges: Augment, rng: np.random.Generator, *, flippe
     linear = np.array([[cos * mirror, -sin], [sin * mirror, cos]])
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     matrix = np.hstack([linear, (centre + shift - linear @ centre)[:, None]])
-    return cv2.warpAffine(
+    warped = cv2.warpAffine(
         image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
+    return np.asarray(warped, dtype=np.float32)
 
 
 def _exposure(image: Image, ranges: Augment, rng: np.random.Generator) -> Image:

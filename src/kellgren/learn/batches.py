@@ -130,7 +130,7 @@ def evaluation_batches(crops: Crops, recipe: Recipe, *, size: int = 16) -> Itera
     _, after = split_steps(recipe)
     for start in range(0, len(crops), size):
         indices = np.arange(start, min(start + size, len(crops)))
-        images = np.stack([steps.apply(crops.images[i], after) for i in indices])
+        images = np.stack([steps.apply(crops.images[i], after) for i in indices.tolist()])
         grades = {task: torch.from_numpy(values[indices]) for task, values in crops.grades.items()}
         yield Batch(torch.from_numpy(images)[:, None], grades, indices)
 
@@ -143,9 +143,10 @@ def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
     def hand_over(item: Batch | BaseException | None) -> None:
         while not stopped.is_set():
             try:
-                return ready.put(item, timeout=0.1)
+                ready.put(item, timeout=0.1)
             except queue.Full:
                 continue
+            return
 
     def produce() -> None:
         try:

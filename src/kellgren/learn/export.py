@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +50,8 @@ REFERRED: Final = 0.15
 
 ATYPICAL: Final = 0.995
 """Share of held-out knees that count as ordinary."""
+
+RULES: Final[tuple[calibrate.DecisionRule, ...]] = ("argmax", "median")
 
 _TYPICAL_KNEES: Final = 1500
 _PARITY_KNEES: Final = 64
@@ -132,7 +134,11 @@ def _read_record(run: Path) -> dict[str, Any]:
         record: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadRecipe("no readable run.json: not a run folder", path=run) from error
-    epochs = len((run / "log.jsonl").read_text(encoding="utf-8").splitlines()) if (run / "log.jsonl").is_file() else 0
+    epochs = (
+        len((run / "log.jsonl").read_text(encoding="utf-8").splitlines())
+        if (run / "log.jsonl").is_file()
+        else 0
+    )
     wanted = record["recipe"]["optimise"]["epochs"]
     if epochs < wanted:
         raise BadRecipe(f"the run has {epochs} of {wanted} epochs", path=run, remedy="go on with --resume")
@@ -142,7 +148,9 @@ def _read_record(run: Path) -> dict[str, Any]:
 def _prepare_folder(out: Path) -> None:
     if out.exists() and any(out.iterdir()):
         if not (out / bundles.CARD).is_file():
-            raise BadBundle("the folder is not empty and holds no bundle", path=out, remedy="use another --out")
+            raise BadBundle(
+                "the folder is not empty and holds no bundle", path=out, remedy="use another --out"
+            )
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
 
@@ -189,7 +197,7 @@ def _first_card(
             "data": dataset.root.name,
             "data_sha256": record["data_sha256"],
             "split": "train",
-            "folds": sorted({k.fold for k in dataset if k.fold not in (None, record["fold"])}),  # type: ignore[type-var]
+            "folds": sorted({k.fold for k in dataset if k.fold is not None} - {record["fold"]}),
             "held_out_fold": None if record["fold"] == WHOLE_SPLIT else record["fold"],
             "recipe": recipe.name,
             "size": recipe.size,
@@ -245,10 +253,11 @@ def _write_typical(out: Path, training: DataSet, track: Track) -> None:
         knee = training.knees[index]
         film = standardise(read_bytes(knee.image.read_bytes(), knee.name))
         tensors = model.tensors(film.pixels, mirrored=knee.side == "L")
-        return model.run(tensors, ["embedding"])["embedding"][0]
+        embedding: npt.NDArray[np.float32] = model.run(tensors, ["embedding"])["embedding"][0]
+        return embedding
 
     rows = list(track(in_order(embed, chosen.tolist(), workers=processors()), len(chosen), "embedding"))
-    np.savez_compressed(out / bundles.TYPICAL, **Typical.fit(np.stack(rows)).to_arrays())
+    np.savez_compressed(out / bundles.TYPICAL, allow_pickle=False, **Typical.fit(np.stack(rows)).to_arrays())
 
 
 def observe(model: Model, knees: DataSet, track: Track) -> HeldOut:
@@ -274,26 +283,32 @@ def observe(model: Model, knees: DataSet, track: Track) -> HeldOut:
     )
 
 
-def choose_decisions(observed: HeldOut, recipe: Recipe) -> dict[str, str]:
+def choose_decisions(observed: HeldOut, recipe: Recipe) -> dict[str, calibrate.DecisionRule]:
     """The decision rule of each task: the recipe's where it names one, else the better on held-out knees.
 
     Better is a higher mean of accuracy and quadratic weighted kappa.
     """
-    chosen = {}
+    chosen: dict[str, calibrate.DecisionRule] = {}
     for task, logits in observed.logits.items():
         read = observed.truth[task] != MISSING
         probabilities, truth = calibrate.softmax(logits[read]), observed.truth[task][read]
-
-        def score(rule: calibrate.DecisionRule, p: Any = probabilities, t: Any = truth, c: int = logits.shape[1]) -> float:
-            confusion = metrics.confusion_matrix(t, calibrate.decide(p, rule), c)
-            return float(metrics.accuracy(confusion) + metrics.qwk(confusion))
-
-        rules: tuple[calibrate.DecisionRule, ...] = ("argmax", "median")
-        chosen[task] = recipe.decision.get(task) or max(rules, key=score)
+        scores = {rule: _decision_score(probabilities, truth, rule) for rule in RULES}
+        named = recipe.decision.get(task)
+        chosen[task] = max(RULES, key=scores.__getitem__) if named is None else named
     return chosen
 
 
-def fit_calibration(observed: HeldOut, decision: dict[str, str], fold: int) -> dict[str, Any]:
+def _decision_score(
+    probabilities: npt.NDArray[np.float64], truth: npt.NDArray[np.int64], rule: calibrate.DecisionRule
+) -> float:
+    decided = calibrate.decide(probabilities, rule)
+    confusion = metrics.confusion_matrix(truth, decided, probabilities.shape[1])
+    return float(metrics.accuracy(confusion) + metrics.qwk(confusion))
+
+
+def fit_calibration(
+    observed: HeldOut, decision: Mapping[str, calibrate.DecisionRule], fold: int
+) -> dict[str, Any]:
     """Temperatures, conformal thresholds, refer rule and distance threshold from held-out knees.
 
     Temperatures are fitted on all held-out knees; everything that judges calibrated probabilities (the
@@ -307,7 +322,7 @@ def fit_calibration(observed: HeldOut, decision: dict[str, str], fold: int) -> d
         crossed = calibrate.cross_fitted_probabilities(logits, truth, observed.patients).probabilities
         rule = decision[task]
         if task != "OA":
-            threshold = calibrate.fit_interval_threshold(crossed, truth, COVERAGE, rule=rule)  # type: ignore[arg-type]
+            threshold = calibrate.fit_interval_threshold(crossed, truth, COVERAGE, rule=rule)
             conformal[task] = {"threshold": round(threshold, 6), "coverage": COVERAGE}
         after[task] = _calibration_figures(logits[read], crossed[read], truth[read])
     document: dict[str, Any] = {
@@ -341,11 +356,13 @@ def _calibration_figures(
     }
 
 
-def _refer_rule(observed: HeldOut, rule: str, threshold: float) -> dict[str, Any]:
+def _refer_rule(observed: HeldOut, rule: calibrate.DecisionRule, threshold: float) -> dict[str, Any]:
     """The narrowest interval that is referred while no more than `REFERRED` of the knees are."""
     truth = observed.truth["KL"]
-    crossed = calibrate.cross_fitted_probabilities(observed.logits["KL"], truth, observed.patients).probabilities
-    decided = calibrate.decide(crossed, rule)  # type: ignore[arg-type]
+    crossed = calibrate.cross_fitted_probabilities(
+        observed.logits["KL"], truth, observed.patients
+    ).probabilities
+    decided = calibrate.decide(crossed, rule)
     low, high = calibrate.interval(crossed, decided, threshold)
     grades = high - low + 1
     width = next(w for w in range(2, 7) if (grades >= w).mean() <= REFERRED)
@@ -354,7 +371,9 @@ def _refer_rule(observed: HeldOut, rule: str, threshold: float) -> dict[str, Any
         "KL_interval_grades": width,
         "share_referred": round(float((~kept).mean()), 4),
         "accuracy_kept": round(float((decided == truth)[kept & read].mean()), 4),
-        "accuracy_referred": round(float((decided == truth)[~kept & read].mean()), 4) if (~kept & read).any() else None,
+        "accuracy_referred": round(float((decided == truth)[~kept & read].mean()), 4)
+        if (~kept & read).any()
+        else None,
     }
 
 

@@ -57,7 +57,9 @@ def fold_normalisation(net: nn.Module, example: Tensor) -> int:
 
     hooks = [m.register_forward_hook(after_convolution) for m in net.modules() if isinstance(m, nn.Conv2d)]
     hooks += [
-        m.register_forward_pre_hook(before_normalisation) for m in net.modules() if isinstance(m, nn.BatchNorm2d)
+        m.register_forward_pre_hook(before_normalisation)
+        for m in net.modules()
+        if isinstance(m, nn.BatchNorm2d)
     ]
     try:
         with torch.no_grad():
@@ -69,7 +71,9 @@ def fold_normalisation(net: nn.Module, example: Tensor) -> int:
     for convolution, normalisation in pairs:
         fused = fuse_conv_bn_eval(convolution, normalisation)
         convolution.weight, convolution.bias = fused.weight, fused.bias
-        rest = [m for name, m in normalisation.named_children() if name in ("drop", "act")]  # timm's BatchNormAct2d
+        rest = [
+            m for name, m in normalisation.named_children() if name in ("drop", "act")
+        ]  # timm's BatchNormAct2d
         parent, _, child = names[normalisation].rpartition(".")
         setattr(net.get_submodule(parent), child, nn.Sequential(*rest))
     return len(pairs)
@@ -139,7 +143,9 @@ def _store_as_fp16(model: onnx.ModelProto) -> None:
             continue
         name = initializer.name
         initializer.CopyFrom(numpy_helper.from_array(half, f"{name}_fp16"))
-        casts.append(helper.make_node("Cast", [f"{name}_fp16"], [name], name=f"cast_{name}", to=TensorProto.FLOAT))
+        casts.append(
+            helper.make_node("Cast", [f"{name}_fp16"], [name], name=f"cast_{name}", to=TensorProto.FLOAT)
+        )
     nodes = list(graph.node)
     del graph.node[:]
     graph.node.extend([*casts, *nodes])
@@ -171,7 +177,7 @@ def largest_difference(net: MultiTaskNet, path: Path, images: Tensor) -> float:
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     largest = 0.0
     with torch.inference_mode():
-        for chunk in images.split(16):
+        for chunk in torch.split(images, 16):
             logits = net.eval()(chunk)
             graph = session.run([f"logits_{task}" for task in logits], {INPUT: chunk.numpy()})
             for values, other in zip(logits.values(), graph, strict=True):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import timm
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -44,11 +44,14 @@ class MultiTaskNet(nn.Module):
         features = self.backbone(x)
         pooled = features.mean(dim=(2, 3))
         logits = {task: head(pooled) for task, head in self.heads.items()}
-        maps = {
-            task: nn.functional.conv2d(features, head.weight[:, :, None, None], head.bias)
-            for task, head in self.heads.items()
-        }
+        maps = {task: _per_position(features, head) for task, head in self.heads.items()}
         return logits, maps, pooled
+
+
+def _per_position(features: Tensor, head: nn.Module) -> Tensor:
+    """The head applied at every position: (N, D, h, w) -> (N, C, h, w)."""
+    assert isinstance(head, nn.Linear)  # noqa: S101 - for the type checker; heads are built above
+    return nn.functional.conv2d(features, head.weight[:, :, None, None], head.bias)
 
 
 class Features(nn.Module):
@@ -69,7 +72,7 @@ class Features(nn.Module):
                 raise BadRecipe(f"network.freeze: the backbone has no part {prefix!r}")
         for name, parameter in model.named_parameters():
             if name.startswith(tuple(f"{prefix}." for prefix in freeze)):
-                parameter.requires_grad_(requires_grad=False)
+                parameter.requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Features:
@@ -112,7 +115,9 @@ def build(recipe: Recipe, *, init: str | None) -> MultiTaskNet:
     if init is not None and init != "hub":
         load_initial(backbone, weights_file(Path(init), net.backbone))
     tasks = {task: TASKS[task].classes for task in recipe.tasks}
-    return MultiTaskNet(Features(backbone, net.freeze), backbone.num_features, tasks, net.dropout)
+    return MultiTaskNet(
+        Features(backbone, net.freeze), cast("int", backbone.num_features), tasks, net.dropout
+    )
 
 
 def weights_file(init: Path, backbone: str) -> Path:
@@ -124,7 +129,9 @@ def weights_file(init: Path, backbone: str) -> Path:
     path = init / f"{backbone}.safetensors" if init.is_dir() else init
     if not path.is_file():
         raise BadRecipe(
-            "no initial weights there", path=path, remedy="give a safetensors file, a folder of them, or 'hub'"
+            "no initial weights there",
+            path=path,
+            remedy="give a safetensors file, a folder of them, or 'hub'",
         )
     return path
 
@@ -146,11 +153,15 @@ def load_initial(backbone: nn.Module, path: Path) -> None:
     matching = {name: tensor for name, tensor in stored.items() if name in own}
     wrong = [name for name, tensor in matching.items() if tensor.shape != own[name].shape]
     if wrong or not matching:
-        raise BadRecipe(f"initial weights do not fit this backbone (first: {(wrong or ['none match'])[0]})", path=path)
+        raise BadRecipe(
+            f"initial weights do not fit this backbone (first: {(wrong or ['none match'])[0]})", path=path
+        )
     backbone.load_state_dict(matching, strict=False)
 
 
-def parameter_groups(net: nn.Module, *, lr: float, head_lr: float, weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(
+    net: nn.Module, *, lr: float, head_lr: float, weight_decay: float
+) -> list[dict[str, object]]:
     """AdamW groups: heads learn faster; biases and normalisation are not decayed."""
     groups: list[dict[str, object]] = []
     for head in (False, True):
@@ -174,4 +185,3 @@ def parameter_groups(net: nn.Module, *, lr: float, head_lr: float, weight_decay:
 def count_parameters(net: nn.Module) -> int:
     """Number of parameters, frozen ones included."""
     return sum(p.numel() for p in net.parameters())
-

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any, Literal
 import yaml
 
 from kellgren import steps
+from kellgren.calibrate import DecisionRule
 from kellgren.errors import BadBundle, BadRecipe
 from kellgren.vocabulary import TASKS
 
@@ -146,7 +146,7 @@ class Recipe:
     source: str
     tasks: dict[str, float]
     side_convention: Literal["as_right", "none"]
-    decision: dict[str, str]
+    decision: dict[str, DecisionRule]
     tta: tuple[str, ...]
     input: Input
     network: Network
@@ -246,7 +246,7 @@ def _convert(hint: Any, value: Any, *, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     expected = origin or hint
-    if isinstance(expected, type) and not isinstance(expected, types.GenericAlias):
+    if isinstance(expected, type):
         wrong = not isinstance(value, expected) or (expected is int and isinstance(value, bool))
         if wrong:
             raise BadRecipe(f"{where} is {value!r}, expected {expected.__name__}")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from timm.utils import ModelEmaV3
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from kellgren import calibrate
@@ -164,7 +164,7 @@ class _Session:
         self.net.train()
         recipe, device = self.run.recipe, self.run.hardware.device
         total = torch.zeros((), device=device)
-        # torch's own generator (dropout, stochastic depth) restarts by epoch, so that resuming changes nothing
+        # dropout and stochastic depth restart by epoch, so that resuming changes nothing
         torch.manual_seed(self.run.seed * 10_007 + self.epoch)
         source = batches.training_batches(
             crops, recipe, seed=self.run.seed, epoch=self.epoch, threads=self.run.hardware.threads
@@ -177,9 +177,7 @@ class _Session:
 
     def _learn(self, batch: batches.Batch) -> Tensor:
         optimise, device = self.run.recipe.optimise, self.run.hardware.device
-        factor = schedule(
-            self.step / self.steps_per_epoch, warmup=optimise.warmup, epochs=optimise.epochs
-        )
+        factor = schedule(self.step / self.steps_per_epoch, warmup=optimise.warmup, epochs=optimise.epochs)
         for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
         images = batch.images.to(device, memory_format=torch.channels_last, non_blocking=True)
@@ -187,7 +185,7 @@ class _Session:
         with self.run.hardware.autocast():
             logits = self.net(images)
         loss = losses.multi_task(logits, grades, self.run.recipe.tasks, self.run.recipe.target.spread)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.net.parameters(), optimise.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -296,7 +294,9 @@ def _open_folder(run: Run, *, resume: bool) -> None:
     if resume and not begun:
         raise BadRecipe("nothing to resume", path=run.out, remedy="start without --resume")
     if begun and not resume:
-        raise BadRecipe("the folder holds a run already", path=run.out, remedy="add --resume, or use another --out")
+        raise BadRecipe(
+            "the folder holds a run already", path=run.out, remedy="add --resume, or use another --out"
+        )
     if resume:
         stored = json.loads(path.read_text(encoding="utf-8"))
         changed = [key for key, value in record.items() if stored.get(key) != value]

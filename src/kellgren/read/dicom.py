@@ -29,6 +29,7 @@ from kellgren.read.limits import Limits, without_warnings
 from kellgren.read.modality import apply_modality, padding_mask
 from kellgren.read.radiograph import Radiograph
 from kellgren.read.spacing import read_spacing
+from kellgren.read.syntaxes import COMPRESSED, NATIVE, RLE
 from kellgren.read.tags import integer, numbers, text
 from kellgren.vocabulary import Side
 
@@ -72,13 +73,6 @@ _TAGS: Final[list[BaseTag]] = [
         "PixelData",
     )
 ]
-
-_NATIVE: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
-_RLE: Final = "1.2.840.10008.1.2.5"
-# JPEG, JPEG-LS, JPEG 2000 and HTJ2K, single frame (PS3.5 10.2 - 10.4, 10.18).
-_COMPRESSED: Final = frozenset(
-    {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91, 201, 202, 203)} | {_RLE}
-)
 
 # Modalities whose images are no projection radiographs, whatever they show (PS3.3 C.7.3.1.1.1).
 _OTHER_MODALITIES: Final = frozenset(
@@ -170,7 +164,7 @@ def _parse(data: bytes, path: Path) -> Dataset:
         stream.seek(len(_PREAMBLE))
         meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
         syntax = text(meta, "TransferSyntaxUID")
-    if syntax is not None and syntax not in _NATIVE | _COMPRESSED:
+    if syntax is not None and syntax not in (*NATIVE, *COMPRESSED):
         raise UnreadableImage(
             f"the transfer syntax {UID(syntax).name} is not read",
             path=path,
@@ -255,14 +249,14 @@ def _check_pixel_data(dataset: Dataset, path: Path) -> None:
     rows, columns = integer(dataset, "Rows", path), integer(dataset, "Columns", path)
     syntax = dataset.file_meta.TransferSyntaxUID
     pixels: bytes = dataset.PixelData
-    if syntax in _NATIVE:
+    if syntax in NATIVE:
         needed = rows * columns * integer(dataset, "BitsAllocated", path) // 8
         if len(pixels) < needed:
             raise UnreadableImage(
                 f"the pixel data is cut short: {len(pixels)} of {needed} bytes are there", path=path
             )
         return
-    if syntax != _RLE:
+    if syntax != RLE:
         size = codestream_size(get_frame(pixels, 0, number_of_frames=1))
         if size is None or size != (rows, columns):
             raise UnreadableImage("the compressed image has not the size that the header states", path=path)

@@ -1,0 +1,1 @@
+"""What grading leaves behind: tables, run records, pictures."""

@@ -11,14 +11,16 @@ def describe(bundle: Bundle) -> str:
     """What the bundle grades, how it was made, and how well it does, as plain text."""
     card = bundle.card
     document = card.document
+    views = ", ".join(("plain", *card.tta))
     lines = [
         f"{card.title}: {document['description']}",
-        f"licence {document['licence']}, made {document['created']} by kellgren {document['kellgren_version']}",
+        f"licence {document['licence']}, made {document['created']}, kellgren {document['kellgren_version']}",
         f"tasks: {', '.join(f'{task} ({classes})' for task, classes in card.tasks.items())}",
-        f"side convention {card.side_convention}; test-time views: plain{''.join(', ' + v for v in card.tta)}",
+        f"side convention {card.side_convention}; test-time views: {views}",
     ]
     for entry in card.inputs:
-        lines.append(f"input {entry.name}: {entry.view}, {entry.size[0]} x {entry.size[1]}, {entry.channels} channel(s)")
+        height, width = entry.size
+        lines.append(f"input {entry.name}: {entry.view}, {height} x {width}, {entry.channels} channel(s)")
         lines += [f"    {_step(spec)}" for spec in entry.steps]
     for member, inner in zip(card.members, bundle.members, strict=True):
         lines.append(f"member {inner.card.title}, weight {member.weight:g}, {card.vote} vote")
@@ -35,7 +37,18 @@ def _step(spec: dict[str, Any]) -> str:
 def _training(training: dict[str, Any] | None) -> list[str]:
     if training is None:
         return []
-    keys = ("recipe", "size", "backbone", "initial_weights", "epochs", "seeds", "folds", "hardware", "minutes", "commit")
+    keys = (
+        "recipe",
+        "size",
+        "backbone",
+        "initial_weights",
+        "epochs",
+        "seeds",
+        "folds",
+        "hardware",
+        "minutes",
+        "commit",
+    )
     return ["training: " + ", ".join(f"{key} {training[key]}" for key in keys if key in training)]
 
 
@@ -44,7 +57,10 @@ def _calibration(calibration: dict[str, Any] | None) -> list[str]:
         return ["not calibrated"]
     fitted = calibration["fitted"]
     temperatures = ", ".join(f"{task} {t:.2f}" for task, t in calibration["temperature"].items())
-    return [f"calibrated on {fitted['n']} knees of {fitted['n_patients']} patients ({fitted['method']})", f"    temperature {temperatures}"]
+    return [
+        f"calibrated on {fitted['n']} knees of {fitted['n_patients']} patients ({fitted['method']})",
+        f"    temperature {temperatures}",
+    ]
 
 
 def _validation(validation: dict[str, Any] | None) -> list[str]:
@@ -53,6 +69,10 @@ def _validation(validation: dict[str, Any] | None) -> list[str]:
     lines = [f"{validation['split']}: {validation['n']} knees, {validation['n_patients']} patients"]
     for task, figures in validation.items():
         if isinstance(figures, dict):
-            shown = (f"{name} {figures[name]['value']:.3f}" for name in ("accuracy", "accuracy_pm1", "qwk", "auc_macro") if figures[name]["value"] is not None)
+            shown = (
+                f"{name} {figures[name]['value']:.3f}"
+                for name in ("accuracy", "accuracy_pm1", "qwk", "auc_macro")
+                if figures[name]["value"] is not None
+            )
             lines.append(f"    {task}: {', '.join(shown)}")
     return lines

@@ -22,6 +22,7 @@ FULL: Final = 8.0
 
 _WIDTH: Final = 640
 _PANEL: Final = 300
+_EVIDENCE: Final = (235, 64, 32)
 _PAPER, _INK, _QUIET, _BAR, _MARK = "#ffffff", "#1c2430", "#8a94a3", "#4a7fb5", "#c0392b"
 
 
@@ -32,7 +33,9 @@ def evidence(assessment: Assessment, task: str = "KL") -> npt.NDArray[np.float32
         KellgrenError: If the assessment was made without `explain`, or by a bundle without maps.
     """
     if not assessment.maps or task not in assessment.maps:
-        raise KellgrenError("no maps to draw", path=assessment.path, remedy="grade with explain, by a bundle with maps")
+        raise KellgrenError(
+            "no maps to draw", path=assessment.path, remedy="grade with explain, by a bundle with maps"
+        )
     maps = assessment.maps[task]
     grade = assessment[task].grade
     others = np.delete(maps, grade, axis=0).mean(axis=0)
@@ -63,16 +66,18 @@ def draw(assessment: Assessment) -> Image.Image:
 def _overlay(plain: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     height, width = plain.shape[:2]
     strength = np.clip(cv2.resize(heat, (width, height), interpolation=cv2.INTER_CUBIC) / FULL, 0, 1)
-    alpha = (0.65 * strength)[:, :, None]
-    colour = cv2.applyColorMap(np.rint(strength * 255).astype(np.uint8), cv2.COLORMAP_HOT)[:, :, ::-1]
-    return np.asarray(plain * (1 - alpha) + colour * alpha, dtype=np.uint8)
+    # One hue, never opaque: the anatomy underneath stays readable where the evidence is strongest.
+    alpha = (0.55 * strength)[:, :, None]
+    return np.asarray(plain * (1 - alpha) + np.array(_EVIDENCE) * alpha, dtype=np.uint8)
 
 
 def _headline(assessment: Assessment) -> str:
     kl = assessment["KL"]
     span = ""
     if kl.interval is not None:
-        span = f" (plausible {kl.interval[0]} to {kl.interval[1]})" if kl.interval[0] != kl.interval[1] else ""
+        span = (
+            f" (plausible {kl.interval[0]} to {kl.interval[1]})" if kl.interval[0] != kl.interval[1] else ""
+        )
     side = {"R": "right knee", "L": "left knee", None: "side unknown"}[assessment.side]
     verdict = f"  -  read by a person: {assessment.reason}" if assessment.refer else ""
     return f"{side}: KL {kl.grade}{span}{verdict}"
@@ -97,7 +102,12 @@ def _group(pen: ImageDraw.ImageDraw, grading: Grading, title: str, at: tuple[int
         pen.text((x, line), str(grade), fill=_INK, font=_font(12))
         length = round((width - 70) * probability)
         pen.rectangle((x + 16, line + 3, x + 16 + max(length, 1), line + 13), fill=_MARK if decided else _BAR)
-        pen.text((x + 22 + length, line), f"{100 * probability:.0f} %", fill=_INK if decided else _QUIET, font=_font(12))
+        pen.text(
+            (x + 22 + length, line),
+            f"{100 * probability:.0f} %",
+            fill=_INK if decided else _QUIET,
+            font=_font(12),
+        )
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

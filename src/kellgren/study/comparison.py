@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from kellgren.study.evaluation import statistics, task_sample
+from kellgren.study.assemble import statistics, task_sample
 from kellgren.study.intervals import DRAWS, SEED, bootstrap, percentile_interval
 
 FloatArray = npt.NDArray[np.float64]

@@ -18,7 +18,7 @@ from kellgren.grade import Assessment, Grader
 from kellgren.parallel import in_order
 from kellgren.report.run import write_json
 from kellgren.report.table import Row, TableWriter, columns, failed_row, graded_row
-from kellgren.study.evaluation import assemble_metrics
+from kellgren.study.assemble import assemble_metrics
 from kellgren.vocabulary import MISSING
 
 TEST_SPLITS = ("test", "auto_test")
@@ -104,7 +104,7 @@ def _truth_cells(knee: Knee, grader: Grader) -> Row:
     return cells
 
 
-def _judge(grader: Grader, graded: list[tuple[Knee, Assessment]], **about: Any) -> dict[str, Any]:
+def _judge(grader: Grader, graded: list[tuple[Knee, Assessment]], **about: Any) -> dict[str, Any]:  # noqa: ANN401 - handed on
     probabilities: dict[str, npt.NDArray[np.float64]] = {}
     decided: dict[str, npt.NDArray[np.int64]] = {}
     truth: dict[str, npt.NDArray[np.int64]] = {}
@@ -112,10 +112,15 @@ def _judge(grader: Grader, graded: list[tuple[Knee, Assessment]], **about: Any) 
         classes = grader.model.card.tasks[task]
         # a feature left open because the side is unknown was not graded: it is judged as not read
         known = [task in assessment for _, assessment in graded]
-        rows = [a[task].probabilities if k else (1 / classes,) * classes for (_, a), k in zip(graded, known, strict=True)]
+        rows = [
+            a[task].probabilities if k else (1 / classes,) * classes
+            for (_, a), k in zip(graded, known, strict=True)
+        ]
         probabilities[task] = np.array(rows)
         decided[task] = np.array([a[task].grade if k else 0 for (_, a), k in zip(graded, known, strict=True)])
-        grades = np.array([knee.grade(task) if k else MISSING for (knee, _), k in zip(graded, known, strict=True)])
+        grades = np.array(
+            [knee.grade(task) if k else MISSING for (knee, _), k in zip(graded, known, strict=True)]
+        )
         if (grades != MISSING).any():
             truth[task] = grades
     patients = np.array([knee.patient for knee, _ in graded])

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: confusion matrices, reliability, receiver operating curves. Needs the study extra."""
+"""Figures of an evaluation: confusion matrices, reliability, ROC curves. Needs the study extra."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def _confusions(metrics: dict[str, Any], tasks: list[str], title: str) -> Figure
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for (y, x), count in np.ndenumerate(counts):
-            axes.text(x, y, str(count), ha="center", va="center", color="white" if share[y, x] > 0.55 else "black")
+            axes.text(
+                x, y, str(count), ha="center", va="center", color="white" if share[y, x] > 0.55 else "black"
+            )
         axes.set(title=f"{TASKS[task].name} (n = {metrics[task]['n']})", xlabel="graded", ylabel="read")
         axes.set_xticks(range(len(counts)))
         axes.set_yticks(range(len(counts)))
@@ -84,7 +86,11 @@ def _reliability(evaluation: Evaluation, title: str) -> Figure:
         x = [float(stated[part].mean()) for part in order]
         y = [float((truth[part] >= grade).mean()) for part in order]
         axes.plot(x, y, marker="o", color=colour, label=f"KL >= {grade}")
-    axes.set(title=f"{title}: is 70 % right 70 % of the time?", xlabel="stated probability", ylabel="observed share")
+    axes.set(
+        title=f"{title}: is 70 % right 70 % of the time?",
+        xlabel="stated probability",
+        ylabel="observed share",
+    )
     axes.legend()
     return figure
 
