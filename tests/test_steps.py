@@ -169,7 +169,7 @@ def test_gaussian_laplacian_without_edges_is_the_gaussian():
 def test_gaussian_laplacian_adds_edges_by_hand():
     image = np.full((9, 9), 0.5, np.float32)
     image[4, 4] = 0.54
-    # A Gaussian this narrow is the identity. Laplacian of the 3 x 3 aperture: -8 in the middle, +2 diagonally.
+    # A Gaussian this narrow is the identity; OpenCV's Laplacian of aperture 3: -8 in the middle, 2 aslant.
     result = steps.gaussian_laplacian(image, sigma=0.1, weight=0.5)
     expected = np.full((9, 9), 0.5)
     expected[4, 4] = 0.54 + 0.5 * 8 * 0.04
@@ -202,6 +202,12 @@ def test_density_crop_centres_on_the_bright_spot(place, corner):
     result = steps.density_crop(image, share=side / height)
     top, left = corner
     np.testing.assert_array_equal(result, image[top : top + side, left : left + side])
+
+
+def test_density_crop_counts_only_what_is_brighter_than_the_median():
+    image = np.full((60, 60), 0.3, np.float32)
+    image[40:44, 14:18] = 0.9
+    np.testing.assert_array_equal(steps.density_crop(image, share=1 / 3), image[32:52, 6:26])
 
 
 def test_density_crop_of_nothing_is_the_middle():

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -172,7 +173,8 @@ class Bundle:
         try:
             with np.load(io.BytesIO(target.read_bytes()), allow_pickle=False) as stored:
                 return {key: stored[key] for key in stored.files}
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
+        # what numpy raises depends on where the damage is; a lone array is no context manager: TypeError
+        except (ValueError, OSError, EOFError, TypeError, zlib.error, zipfile.BadZipFile) as error:
             raise BadBundle(f"{name} is not a plain npz file: {error}", path=str(self.root)) from error
 
     def sha256(self) -> str:
@@ -235,6 +237,9 @@ def _open(root: Traversable) -> Bundle:
     for member in members:
         if dict(member.card.tasks) != {t: c for t, c in card.tasks.items() if t in member.card.tasks}:
             raise BadBundle(f"member {member.card.name} has other tasks than the ensemble", path=str(root))
+    for task in card.tasks if members else ():
+        if not any(task in member.card.tasks for member in members):
+            raise BadBundle(f"no member of the ensemble grades {task}", path=str(root))
     return Bundle(root, card, members)
 
 
@@ -259,7 +264,11 @@ def parse_card(document: Mapping[str, Any], *, where: str) -> Card:
         members = tuple(_member(m, where) for m in document.get("members", ()))
         inputs = tuple(
             Input(
-                i["name"], i["view"], (int(i["size"][0]), int(i["size"][1])), i["channels"], tuple(i["steps"])
+                i["name"],
+                i["view"],
+                (int(i["size"][0]), int(i["size"][1])),
+                i["channels"],
+                tuple(map(dict, i["steps"])),
             )
             for i in document.get("inputs", ())
         )
@@ -288,9 +297,12 @@ def parse_card(document: Mapping[str, Any], *, where: str) -> Card:
 
 def _member(entry: Mapping[str, Any], where: str) -> Member:
     path = PurePosixPath(entry["bundle"])
-    if path.is_absolute() or ".." in path.parts:
+    if path.is_absolute() or ".." in path.parts or not path.parts:
         raise BadBundle(f"member {entry['bundle']!r} lies outside the bundle", path=where)
-    return Member(entry["bundle"], float(entry["weight"]))
+    weight = float(entry["weight"])
+    if not 0.0 < weight < np.inf:
+        raise BadBundle(f"member {entry['bundle']!r} has weight {weight:g}, not a positive one", path=where)
+    return Member(entry["bundle"], weight)
 
 
 def _calibration(entry: Mapping[str, Any]) -> Calibration:
@@ -321,8 +333,23 @@ def _check(card: Card, where: str) -> None:
     for task, classes in card.tasks.items():
         if task not in TASKS or TASKS[task].classes != classes:
             raise BadBundle(f"the card's task {task!r} with {classes} classes is not known", path=where)
+    for task, temperature in card.calibration.temperature.items():
+        if not 0.0 < temperature < np.inf:
+            raise BadBundle(f"the card's temperature of {task} is {temperature:g}, not positive", path=where)
     if bool(card.inputs) == bool(card.members):
         raise BadBundle("a card has either inputs (a network) or members (an ensemble)", path=where)
+    _check_inputs(card, where)
+
+
+def _check_inputs(card: Card, where: str) -> None:
+    """Inputs that can be made, and tasks that can change places where the image may be mirrored."""
+    turns = "flip" in card.tta or (card.side_convention == "as_right" and "SIDE" in card.tasks)
+    for task in card.tasks if turns and card.inputs else ():
+        if TASKS[task].mirrored not in card.tasks:
+            raise BadBundle(
+                f"the card's tasks have {task} without {TASKS[task].mirrored}, which it is when mirrored",
+                path=where,
+            )
     for entry in card.inputs:
         steps.validate(entry.steps)
         if entry.channels not in (1, 3):

@@ -65,7 +65,19 @@ class Model:
             if missing:
                 raise BadBundle(f"the graph has no output logits_{missing[0]}", path=str(bundle.root))
             stored = bundle.arrays(TYPICAL)
-            self._typical = None if stored is None else typical.Typical.from_arrays(stored)
+            if stored is not None and "embedding" not in self._outputs:
+                raise BadBundle(
+                    f"there is a {TYPICAL}, but the graph has no embedding", path=str(bundle.root)
+                )
+            try:
+                self._typical = None if stored is None else typical.Typical.from_arrays(stored)
+            except KeyError as error:
+                raise BadBundle(f"{TYPICAL} lacks an array: {error}", path=str(bundle.root)) from error
+
+    @property
+    def explains(self) -> bool:
+        """Whether the bundle has class activation maps: one network with a `maps_` output a task."""
+        return not self.members and all(f"maps_{task}" in self._outputs for task in self.card.tasks)
 
     def tensors(
         self, pixels: npt.NDArray[np.uint16], *, mirrored: bool
@@ -165,7 +177,7 @@ class Model:
         self, raw: Mapping[str, npt.NDArray[np.float32]], views: list[bool], *, turned: bool, mirrored: bool
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Mean class activation map over views, turned back to the crop's own orientation."""
-        if f"maps_{next(iter(self.card.tasks))}" not in self._outputs:
+        if not self.explains:
             return {}
         upright = self._upright(raw, "maps", views)
         heat = {}

@@ -64,7 +64,7 @@ def _show(metrics: dict[str, Any], failed: tuple[str, ...], out: Path) -> None:
     for task, figures in metrics.items():
         if isinstance(figures, dict):
             table.add_row(task, str(figures["n"]), *(_estimate(figures[name]) for name in shown))
-    console = Console(stderr=True, width=160)
+    console = Console(stderr=True, width=max(Console(stderr=True).width, 190))
     console.print(table)
     if metrics["test_looks"]:
         console.print(f"this was look number {metrics['test_looks']} at a test split")

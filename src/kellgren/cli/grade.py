@@ -56,6 +56,8 @@ def grade(
     count = workers or processors()
     opened = bundle.load(model)
     grader = Grader(opened, threads=max(1, processors() // count))
+    if explain and not grader.model.explains:
+        raise typer.BadParameter(f"{grader.title} has no maps to draw", param_hint="--explain")
     items = list(cohort.find(paths))
     if not items:
         raise typer.BadParameter("no files found", param_hint="PATH")

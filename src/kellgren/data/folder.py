@@ -188,7 +188,7 @@ def _find_images(root: Path) -> dict[str, ImageRef]:
         found[key] = ref
 
     for path in sorted(root.rglob("*")):
-        if any(part.startswith(".") for part in path.relative_to(root).parts):
+        if _hidden(path.relative_to(root).parts):
             continue
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
             add(ImageRef(path))
@@ -199,9 +199,15 @@ def _find_images(root: Path) -> dict[str, ImageRef]:
             except zipfile.BadZipFile as error:
                 raise BadDataset("not a readable zip file", path=path) from error
             for member in members:
-                if PurePosixPath(member).suffix.lower() in IMAGE_SUFFIXES:
+                inner = PurePosixPath(member)
+                if inner.suffix.lower() in IMAGE_SUFFIXES and not _hidden(inner.parts):
                     add(ImageRef(path, member))
     return found
+
+
+def _hidden(parts: Iterable[str]) -> bool:
+    """Whether a file or one of its folders is hidden, as the `._NAME` twins that a Mac puts into zips are."""
+    return any(part.startswith(".") for part in parts)
 
 
 def _read_labels(path: Path) -> dict[str, Knee] | None:
@@ -227,7 +233,7 @@ def _read_labels(path: Path) -> dict[str, Knee] | None:
 
 def _reading(text: str, task: str, path: Path, line: int) -> int:
     top = TASKS[task].classes - 1
-    if not text.isdigit() or int(text) > top:
+    if not text.isdecimal() or int(text) > top:
         raise BadDataset(f"line {line}: {task} is {text!r}, not 0..{top} or empty", path=path)
     return int(text)
 
@@ -237,7 +243,9 @@ def _read_folds(path: Path) -> dict[str, int]:
         return {}
     folds: dict[str, int] = {}
     for line, row in _rows(path, required=("name", "fold")):
-        if not row["fold"].isdigit():
+        if row["name"] in folds:
+            raise BadDataset(f"line {line}: {row['name']!r} appears twice", path=path)
+        if not row["fold"].isdecimal():
             raise BadDataset(f"line {line}: fold {row['fold']!r} is not a number", path=path)
         folds[row["name"]] = int(row["fold"])
     return folds
@@ -261,7 +269,7 @@ def _rows(path: Path, *, required: tuple[str, ...]) -> Iterator[tuple[int, dict[
 def _place(root: Path, image: ImageRef) -> tuple[str, int] | None:
     """Split and grade that the folders say, `(split, KL)`, or None in another layout."""
     parts = image.parts(root)
-    if len(parts) < 3 or parts[-3] not in SPLITS or not parts[-2].isdigit():
+    if len(parts) < 3 or parts[-3] not in SPLITS or not parts[-2].isdecimal():
         return None
     return parts[-3], int(parts[-2])
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from kellgren import bundle as bundles
-from kellgren import calibrate, golden
+from kellgren import calibrate, golden, steps
 from kellgren._version import __version__
 from kellgren.data import DataSet
 from kellgren.data import load as load_data
@@ -191,7 +191,7 @@ def _first_card(
         ],
         "side_convention": recipe.side_convention,
         "tta": list(recipe.tta),
-        "decision": {},
+        "decision": dict(recipe.decision),
         "calibration": None,
         "training": {
             "data": dataset.root.name,
@@ -217,8 +217,6 @@ def _first_card(
 
 def _input_size(recipe: Recipe) -> tuple[int, int]:
     """Size that the steps make of a published crop."""
-    from kellgren import steps
-
     height, width = steps.apply(np.zeros((299, 299), np.float32), recipe.input.steps).shape
     return height, width
 
@@ -252,7 +250,7 @@ def _write_typical(out: Path, training: DataSet, track: Track) -> None:
     def embed(index: int) -> npt.NDArray[np.float32]:
         knee = training.knees[index]
         film = standardise(read_bytes(knee.image.read_bytes(), knee.name))
-        tensors = model.tensors(film.pixels, mirrored=knee.side == "L")
+        tensors = model.tensors(film.pixels, mirrored=steps.mirrors(knee.side, model.card.side_convention))
         embedding: npt.NDArray[np.float32] = model.run(tensors, ["embedding"])["embedding"][0]
         return embedding
 
@@ -291,10 +289,13 @@ def choose_decisions(observed: HeldOut, recipe: Recipe) -> dict[str, calibrate.D
     chosen: dict[str, calibrate.DecisionRule] = {}
     for task, logits in observed.logits.items():
         read = observed.truth[task] != MISSING
-        probabilities, truth = calibrate.softmax(logits[read]), observed.truth[task][read]
-        scores = {rule: _decision_score(probabilities, truth, rule) for rule in RULES}
         named = recipe.decision.get(task)
-        chosen[task] = max(RULES, key=scores.__getitem__) if named is None else named
+        if named is not None:
+            chosen[task] = named
+        elif read.any():
+            probabilities, truth = calibrate.softmax(logits[read]), observed.truth[task][read]
+            scores = {rule: _decision_score(probabilities, truth, rule) for rule in RULES}
+            chosen[task] = max(RULES, key=scores.__getitem__)
     return chosen
 
 
@@ -318,9 +319,11 @@ def fit_calibration(
     for task, logits in observed.logits.items():
         truth = observed.truth[task]
         read = truth != MISSING
+        if not read.any():  # a data set without these readings: the card then says no temperature
+            continue
         temperature[task] = round(calibrate.fit_temperature(logits, truth), 4)
         crossed = calibrate.cross_fitted_probabilities(logits, truth, observed.patients).probabilities
-        rule = decision[task]
+        rule = decision.get(task, "argmax")
         if task != "OA":
             threshold = calibrate.fit_interval_threshold(crossed, truth, COVERAGE, rule=rule)
             conformal[task] = {"threshold": round(threshold, 6), "coverage": COVERAGE}
@@ -338,7 +341,7 @@ def fit_calibration(
         },
     }
     if "KL" in conformal:
-        document["refer"] = _refer_rule(observed, decision["KL"], conformal["KL"]["threshold"])
+        document["refer"] = _refer_rule(observed, decision.get("KL", "argmax"), conformal["KL"]["threshold"])
     return document
 
 

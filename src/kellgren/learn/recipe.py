@@ -226,22 +226,25 @@ def _build(cls: type[Any], values: Mapping[str, Any], *, where: str) -> Any:
     for key in values:
         if key not in hints:
             raise BadRecipe(f"{where}: unknown key {key!r}", remedy=_nearest(str(key), tuple(hints)))
-    built = {key: _convert(hints[key], value, where=f"{where}.{key}") for key, value in values.items()}
-    try:
-        return cls(**built)
-    except TypeError as error:
-        raise BadRecipe(f"{where}: {str(error).removeprefix(cls.__name__)}") from error
+    for field in dataclasses.fields(cls):
+        if field.name not in values and field.default is dataclasses.MISSING:
+            raise BadRecipe(f"{where}: no key {field.name!r}")
+    return cls(**{key: _convert(hints[key], value, where=f"{where}.{key}") for key, value in values.items()})
 
 
 def _convert(hint: Any, value: Any, *, where: str) -> Any:
-    origin = typing.get_origin(hint)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return _build(typing.cast("type[Any]", hint), value, where=where)
-    if origin is tuple and isinstance(value, list):
-        return tuple(value)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_convert(arguments[0], item, where=f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _convert(arguments[1], item, where=f"{where}.{key}") for key, item in value.items()}
     if origin is Literal:
-        if value not in typing.get_args(hint):
-            raise BadRecipe(f"{where} is {value!r}", remedy=f"one of {', '.join(typing.get_args(hint))}")
+        if value not in arguments:
+            raise BadRecipe(f"{where} is {value!r}", remedy=f"one of {', '.join(arguments)}")
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -267,5 +270,8 @@ def _check(recipe: Recipe) -> None:
             f"input.augment_before: no step {recipe.input.augment_before!r}",
             remedy=_nearest(recipe.input.augment_before, names),
         )
+    for key in ("epochs", "batch"):
+        if getattr(recipe.optimise, key) < 1:
+            raise BadRecipe(f"optimise.{key} is {getattr(recipe.optimise, key)}, not 1 or more")
     if "flip" in recipe.tta and recipe.augment.flip <= 0:
         raise BadRecipe("tta lists flip, but the network is not trained with it", remedy="set augment.flip")

@@ -80,6 +80,12 @@ class Run:
             return None
         return self.dataset.select(split="train", folds={self.fold})
 
+    def initial_weights(self) -> str | None:
+        """Name of the initial weights: the file's, `hub`, or None for a random start."""
+        if self.init is None or self.init == "hub":
+            return self.init
+        return networks.weights_file(Path(self.init), self.recipe.network.backbone).name
+
     def record(self) -> dict[str, Any]:
         """What decides the run: a resumed run must have the same."""
         return {
@@ -87,7 +93,7 @@ class Run:
             "data_sha256": self.dataset.sha256(),
             "fold": self.fold,
             "seed": self.seed,
-            "init": None if self.init is None else Path(self.init).name,
+            "init": self.initial_weights(),
         }
 
 

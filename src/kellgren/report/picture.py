@@ -17,8 +17,8 @@ from kellgren.errors import KellgrenError
 from kellgren.grade import Assessment, Grading
 from kellgren.vocabulary import FEATURES, TASKS
 
-FULL: Final = 8.0
-"""Logits at which the overlay is fully opaque."""
+FULL: Final = 32.0
+"""Logits at which the overlay is strongest: about the 95th percentile of the maxima of validation knees."""
 
 _WIDTH: Final = 640
 _PANEL: Final = 300

@@ -99,8 +99,7 @@ def _truth_cells(knee: Knee, grader: Grader) -> Row:
     cells: Row = {"name": knee.name, "split": knee.split, "patient": knee.patient}
     for task in _judged_tasks(grader):
         grade = knee.grade(task)
-        if task != "OA":
-            cells[f"{task}_true"] = None if grade == MISSING else grade
+        cells[f"{task}_true"] = None if grade == MISSING else grade
     return cells
 
 
@@ -131,7 +130,7 @@ def write(evaluation: Evaluation, grader: Grader, out: Path) -> None:
     """Write `metrics.json` and `predictions.csv`."""
     out.mkdir(parents=True, exist_ok=True)
     tasks = _judged_tasks(grader)
-    truths = tuple(f"{task}_true" for task in tasks if task != "OA")
+    truths = tuple(f"{task}_true" for task in tasks)
     names = ("name", "split", "patient", *truths, *columns(tasks))
     with TableWriter(out / "predictions.csv", names) as table:
         for row in evaluation.rows:

@@ -1,0 +1,121 @@
+"""Fill the tables of docs/reference/results.md and README.md from the cards of the packaged bundles.
+
+    python docs/make_results.py           # rewrite what stands between the BEGIN and END comments
+    python docs/make_results.py --check   # exit 1 if anything would change
+
+No figure in these tables is typed by hand.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from kellgren import bundle
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "reference" / "results.md"
+README = ROOT / "README.md"
+
+
+def cards() -> list[dict[str, Any]]:
+    """Cards of all packaged bundles."""
+    return [dict(bundle.load(name).card.document) for name in bundle.packaged()]
+
+
+def estimate(figure: dict[str, float | None]) -> str:
+    """A value with its interval."""
+    value, low, high = figure["value"], figure.get("low"), figure.get("high")
+    if value is None:
+        return ""
+    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f}-{high:.3f})"
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def made() -> str:
+    """How each bundle was made."""
+    header = ["bundle", "recipe", "size", "backbone", "parameters", "initial weights", "epochs (best)"]
+    header += ["train time", "machine", "seed", "held-out fold", "commit", "data sha256"]
+    rows = []
+    for card in cards():
+        training = card["training"]
+        rows.append(
+            [
+                f"{card['name']}@{card['version']}",
+                training["recipe"],
+                training["size"],
+                training["backbone"],
+                f"{card['parity']['parameters'] / 1e6:.2f} M",
+                training["initial_weights"] or "random",
+                f"{training['epochs']} ({training['best_epoch']})",
+                f"{training['minutes']:.0f} min",
+                training["hardware"],
+                ", ".join(map(str, training["seeds"])),
+                str(training["held_out_fold"]),
+                (training["commit"] or "")[:7],
+                training["data_sha256"][:8],
+            ]
+        )
+    return table(header, rows)
+
+
+def validated() -> str:
+    """Every task of every bundle on the validation split."""
+    shown = {
+        "accuracy": "accuracy",
+        "majority_accuracy": "majority accuracy",
+        "balanced_accuracy": "balanced accuracy",
+        "accuracy_pm1": "within one grade",
+        "majority_pm1": "majority within one",
+        "qwk": "QWK",
+        "auc_macro": "macro AUC",
+        "ece": "ECE",
+    }
+    rows = []
+    for card in cards():
+        for task, figures in card["validation"].items():
+            if isinstance(figures, dict):
+                title = f"{card['name']}@{card['version']}"
+                cells = [estimate(figures[name]) for name in shown]
+                rows.append([title, task, str(figures["n"]), *cells, f"{figures['ece_null95']:.3f}"])
+    return table(["bundle", "task", "n", *shown.values(), "ECE null 95 %"], rows)
+
+
+def headline() -> str:
+    """The few figures of the README."""
+    shown = ("accuracy", "majority_accuracy", "accuracy_pm1", "qwk", "auc_macro")
+    rows = []
+    for task, figures in next(c for c in cards() if c["name"] == bundle.DEFAULT)["validation"].items():
+        if isinstance(figures, dict):
+            rows.append([task, str(figures["n"]), *(estimate(figures[name]) for name in shown)])
+    return table(["task", "n", "accuracy", "majority", "within one grade", "QWK", "macro AUC"], rows)
+
+
+def filled(text: str, mark: str, content: str) -> str:
+    """The text with new content between `mark:BEGIN` and `mark:END`."""
+    pattern = re.compile(rf"(<!-- {mark}:BEGIN[^>]*-->\n).*?(<!-- {mark}:END[^>]*-->)", re.DOTALL)
+    if not pattern.search(text):
+        raise SystemExit(f"no {mark}:BEGIN ... {mark}:END")
+    return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
+
+
+def main() -> None:
+    """Rewrite or check."""
+    results, readme = RESULTS.read_text(encoding="utf-8"), README.read_text(encoding="utf-8")
+    new_results = filled(filled(results, "BUNDLES", made()), "RESULTS", validated())
+    new_readme = filled(readme, "RESULTS", headline())
+    if "--check" in sys.argv:
+        sys.exit(int((new_results, new_readme) != (results, readme)))
+    RESULTS.write_text(new_results, encoding="utf-8")
+    README.write_text(new_readme, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""A bundle whose network is a few lines of arithmetic, so that every number can be worked out by hand.
+
+The stub looks at the mean of the left half (l) and of the right half (r) of a 64 x 64 crop:
+
+    SIDE  [certainty * (l - r), 0]      the brighter half is lateral
+    FL    [0, l, 0, 0]                  FM  [0, 0, 2 r, 0]
+    KL    [l, r, 3, 0, 0]               OA  [0, l + r]
+
+Maps hold l and r at the two places of a (1, 2) grid (FM twice that), the embedding is [l, r].
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+TASKS = {"KL": 5, "OA": 2, "FL": 4, "FM": 4, "SIDE": 2}
+
+CARD = {
+    "name": "stub",
+    "version": "1.2.3",
+    "licence": "Apache-2.0",
+    "created": "2026-01-01T00:00:00+00:00",
+    "kellgren_version": "0.1.0",
+    "sha256": {},
+    "description": "a stub",
+    "citation": "nobody",
+    "tasks": TASKS,
+    "oa_from": "head",
+    "inputs": [
+        {
+            "name": "joint",
+            "view": "joint",
+            "size": [64, 64],
+            "channels": 1,
+            "steps": [{"step": "resize", "height": 64, "width": 64}],
+        }
+    ],
+    "side_convention": "as_right",
+    "tta": [],
+    "decision": {},
+    "calibration": None,
+    "training": None,
+    "validation": None,
+}
+
+
+class StubSession:
+    """Stands in for an onnxruntime session."""
+
+    def __init__(self, certainty: float = 4.0) -> None:
+        self.certainty = certainty
+        self.seen: list[np.ndarray] = []
+
+    def get_outputs(self):
+        names = [f"{kind}_{task}" for kind in ("logits", "maps") for task in TASKS]
+        return [SimpleNamespace(name=name) for name in (*names, "embedding")]
+
+    def run(self, names, feeds):
+        (images,) = feeds.values()
+        self.seen.append(images)
+        rows = [self.outputs(float(i[..., :32].mean()), float(i[..., 32:].mean())) for i in images]
+        return [np.stack([row[name] for row in rows]).astype(np.float32) for name in names]
+
+    def outputs(self, left, right):
+        logits = {
+            "SIDE": [self.certainty * (left - right), 0],
+            "FL": [0, left, 0, 0],
+            "FM": [0, 0, 2 * right, 0],
+            "KL": [left, right, 3, 0, 0],
+            "OA": [0, left + right],
+        }
+        named = {f"logits_{task}": np.array(values, float) for task, values in logits.items()}
+        for task, classes in TASKS.items():
+            named[f"maps_{task}"] = np.tile([[[left, right]]], (classes, 1, 1)) * (2 if task == "FM" else 1)
+        named["embedding"] = np.array([left, right])
+        return named
+
+
+def card(**changes):
+    """The stub's card with other values; None deletes a key."""
+    document = copy.deepcopy(CARD)
+    for key, value in changes.items():
+        if value is None and key not in ("calibration", "training", "validation"):
+            del document[key]
+        else:
+            document[key] = value
+    return document
+
+
+def write_bundle(folder: Path, document=None, graph: bytes | None = b"stub graph") -> Path:
+    """Put a card, and a graph with its sha256 in the card, into a folder."""
+    document = card() if document is None else document
+    folder.mkdir(parents=True, exist_ok=True)
+    if graph is not None:
+        (folder / "model.onnx").write_bytes(graph)
+        if isinstance(document, dict) and document.get("sha256") == {}:
+            document = {**document, "sha256": {"model.onnx": hashlib.sha256(graph).hexdigest()}}
+    (folder / "card.json").write_text(json.dumps(document), encoding="utf-8")
+    return folder

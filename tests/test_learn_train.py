@@ -1,0 +1,261 @@
+"""A whole run on simulated knees: it learns, goes on where it stopped, and becomes a bundle that grades."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.train
+torch = pytest.importorskip("torch")
+
+from contract import validate  # noqa: E402 - after the check that torch is there
+from kellgren import bundle, golden  # noqa: E402
+from kellgren.data import load  # noqa: E402
+from kellgren.errors import BadBundle, BadDataset, BadRecipe  # noqa: E402
+from kellgren.grade import Grader  # noqa: E402
+from kellgren.learn import train as training  # noqa: E402
+from kellgren.learn.export import PARITY, export_run  # noqa: E402
+from kellgren.learn.hardware import Hardware  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Sums in a fixed order, so that weights can be compared bit by bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def run_in(tiny_recipe, training_set):
+    def make(folder, **changes):
+        run = training.Run(
+            recipe=tiny_recipe,
+            dataset=load(training_set),
+            out=folder,
+            fold=0,
+            seed=7,
+            init=None,
+            hardware=Hardware(torch.device("cpu"), bf16=False, threads=2, name="test, fp32"),
+        )
+        return replace(run, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def finished(run_in, tmp_path_factory):
+    """An uninterrupted run: its folder and the network it returned."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    return folder, training.train(run_in(folder))
+
+
+def stored(folder, name):
+    return torch.load(folder / name, weights_only=True)
+
+
+def entries(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_run_folder(finished, run_in, tiny_recipe):
+    folder, net = finished
+    log = entries(folder)
+    assert [entry["epoch"] for entry in log] == [1, 2]
+    assert all(np.isfinite(entry["loss"]) and entry["loss"] > 0 for entry in log)
+    for name in ("KL_accuracy", "KL_qwk", "KL_nll", "FL_accuracy", "score"):
+        assert all(f"held_out_{name}" in entry for entry in log), name
+    record = json.loads((folder / "run.json").read_text())
+    assert record["recipe"] == json.loads(json.dumps(tiny_recipe.to_dict()))
+    assert (record["fold"], record["seed"], record["init"]) == (0, 7, None)
+    assert record["data_sha256"] == run_in(folder).dataset.sha256()
+    best = stored(folder, "best.pt")
+    assert best["epoch"] == [entry["epoch"] for entry in log if entry["best"]][-1]
+    assert not net.training
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(value, best["model"][name], rtol=0, atol=0)
+    assert not list(folder.glob("*.partial"))
+
+
+def test_training_moves_the_weights_and_leaves_the_frozen_ones(finished, run_in, tmp_path):
+    torch.manual_seed(7)
+    start = training.networks.build(run_in(tmp_path).recipe, init=None).state_dict()
+    end = stored(finished[0], "last.pt")["model"]
+    assert start.keys() == end.keys()
+    moved = {name for name in end if not torch.equal(end[name], start[name])}
+    frozen = {name for name in end if name.startswith(("backbone.model.conv_stem.", "backbone.model.bn1."))}
+    assert "backbone.model.bn1.running_var" in frozen
+    assert not frozen & moved
+    assert moved == end.keys() - frozen
+
+
+@pytest.fixture(scope="module")
+def resumed(run_in, tmp_path_factory):
+    """The same run, killed in its second epoch and then resumed."""
+    folder = tmp_path_factory.mktemp("runs") / "resumed"
+
+    def killed(items, total, description):
+        del total
+        for index, item in enumerate(items):
+            if description.startswith("epoch 2/") and index == 1:
+                raise KeyboardInterrupt
+            yield item
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train(run_in(folder), track=killed)
+    assert len(entries(folder)) == 1
+    with pytest.raises(BadRecipe, match=r"1 of 2 epochs.*--resume"):
+        export_run(folder, run_in(folder).dataset.root, folder / "bundle", track=training.silent)
+    training.train(run_in(folder), resume=True)
+    return folder
+
+
+def test_resumed_run_ends_with_the_same_bits(finished, resumed):
+    whole, again = stored(finished[0], "last.pt"), stored(resumed, "last.pt")
+    for part in ("model", "average"):
+        for name, value in whole[part].items():
+            torch.testing.assert_close(again[part][name], value, rtol=0, atol=0, msg=f"{part} {name}")
+    assert (whole["epoch"], whole["step"], whole["best"]) == (again["epoch"], again["step"], again["best"])
+    timing = {"seconds", "images_per_s"}
+    first, second = entries(finished[0]), entries(resumed)
+    assert [{k: v for k, v in e.items() if k not in timing} for e in first] == [
+        {k: v for k, v in e.items() if k not in timing} for e in second
+    ]
+
+
+def test_folder_of_a_run_is_not_overwritten(finished, run_in):
+    with pytest.raises(BadRecipe, match=r"holds a run already.*--resume"):
+        training.train(run_in(finished[0]))
+
+
+def test_nothing_to_resume(run_in, tmp_path):
+    with pytest.raises(BadRecipe, match="nothing to resume"):
+        training.train(run_in(tmp_path), resume=True)
+
+
+@pytest.mark.parametrize("changes", [{"seed": 8}, {"fold": 1}])
+def test_another_run_is_not_resumed(finished, run_in, changes):
+    with pytest.raises(BadRecipe, match=f"other {next(iter(changes))}"):
+        training.train(run_in(finished[0], **changes), resume=True)
+
+
+def test_other_initial_weights_are_not_resumed_from(finished, run_in, tmp_path):
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(BadRecipe, match="other init"):
+        training.train(run_in(finished[0], init=str(tmp_path / "weights.safetensors")), resume=True)
+
+
+def test_absent_initial_weights_are_said_before_anything_is_written(run_in, tmp_path):
+    with pytest.raises(BadRecipe, match="no initial weights there"):
+        training.train(run_in(tmp_path / "run", init=str(tmp_path / "none.safetensors")))
+    assert not list((tmp_path / "run").glob("*"))
+
+
+def test_another_recipe_is_not_resumed(finished, run_in, tiny_recipe):
+    other = replace(tiny_recipe, optimise=replace(tiny_recipe.optimise, lr=0.5))
+    with pytest.raises(BadRecipe, match="other recipe"):
+        training.train(run_in(finished[0], recipe=other), resume=True)
+
+
+def test_held_out_fold_is_never_trained_on(run_in, tmp_path):
+    run = run_in(tmp_path)
+    learned, held_out = run.training(), run.held_out()
+    assert {k.fold for k in learned} == {1}
+    assert {k.fold for k in held_out} == {0}
+    assert not {k.patient for k in learned} & {k.patient for k in held_out}
+    assert {k.split for k in (*learned, *held_out)} == {"train"}
+    whole = run_in(tmp_path, fold=training.WHOLE_SPLIT)
+    assert len(whole.training()) == len(learned) + len(held_out)
+    assert whole.held_out() is None
+    with pytest.raises(BadDataset, match=r"folds \[5\]"):
+        run_in(tmp_path, fold=5).held_out()
+
+
+# --- export ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exported(finished, training_set, tmp_path_factory):
+    out = tmp_path_factory.mktemp("bundles") / "tiny"
+    written = export_run(finished[0], training_set, out, name="toy", version="9.9", track=training.silent)
+    assert written == out
+    return out
+
+
+def test_exported_card(exported, training_set, tiny_recipe):
+    document = json.loads((exported / "card.json").read_text())
+    validate("card", document)
+    card = bundle.load(exported).card
+    assert card.title == "toy@9.9"
+    assert list(card.tasks) == list(tiny_recipe.tasks)
+    assert card.inputs[0].size == (64, 96)
+    assert list(card.inputs[0].steps) == list(tiny_recipe.input.steps)
+    assert (card.side_convention, card.tta) == ("as_right", ("flip",))
+    assert card.decision["KL"] == tiny_recipe.decision["KL"]
+    assert document["parity"]["largest_probability_difference"] <= PARITY
+    assert document["training"]["held_out_fold"] == 0
+    assert document["training"]["folds"] == [1]
+    assert document["training"]["seeds"] == [7]
+    assert document["calibration"]["fitted"]["n"] == 12
+    assert document["calibration"]["fitted"]["n_patients"] == 6
+    assert set(card.calibration.temperature) == set(tiny_recipe.tasks) - {"SIDE"}
+    assert document["validation"]["n"] == sum(knee.split == "val" for knee in load(training_set)) == 6
+    assert document["validation"]["model"] == "toy@9.9"
+
+
+def test_exported_bundle_gives_its_golden_outputs_and_grades(exported, phantom_png):
+    check = golden.check(bundle.load(exported))
+    assert check.passed
+    assert check.inputs == 3
+    (knee,) = Grader(bundle.load(exported)).grade(phantom_png, side="R", explain=True)
+    assert sum(knee["KL"].probabilities) == pytest.approx(1)
+    assert knee.maps["KL"].shape[0] == 5
+
+
+def test_exported_graph_agrees_with_the_network(exported, finished, phantoms):
+    """Independent of the export's own check: rounding to half precision is all that may differ."""
+    model = Grader(bundle.load(exported)).model
+    tensor = model.tensors(phantoms["R"].pixels, mirrored=False)["joint"]
+    raw = model.run({"joint": np.concatenate([tensor, tensor[..., ::-1], tensor])})
+    with torch.inference_mode():
+        logits, maps, embedding = finished[1].explain(torch.from_numpy(tensor))
+    for task in logits:
+        np.testing.assert_allclose(raw[f"logits_{task}"][0], logits[task][0], atol=0.02)
+        np.testing.assert_allclose(raw[f"maps_{task}"][0], maps[task][0], atol=0.05)
+        np.testing.assert_allclose(raw[f"logits_{task}"][2], raw[f"logits_{task}"][0], atol=1e-6)
+    np.testing.assert_allclose(raw["embedding"][0], embedding[0], atol=0.02)
+
+
+def test_exported_graph_names_no_file_of_the_machine(exported):
+    data = (exported / "model.onnx").read_bytes()
+    for trace in (b"site-packages", b"/kellgren/", b".py"):
+        assert trace not in data
+    assert len(data) < 1.5 * 2 * sum(p.numel() for p in _parameters(exported)) + 200_000
+
+
+def _parameters(exported):
+    import onnx
+    from onnx import numpy_helper
+
+    stored_arrays = [numpy_helper.to_array(i) for i in onnx.load(exported / "model.onnx").graph.initializer]
+    assert any(a.dtype == np.float16 for a in stored_arrays)
+    return [torch.from_numpy(np.array(a, dtype=np.float32)) for a in stored_arrays]
+
+
+def test_export_refuses_another_data_set(finished, phantom_set, tmp_path):
+    with pytest.raises(BadRecipe, match="not the one that the run was trained on"):
+        export_run(finished[0], phantom_set, tmp_path / "b", track=training.silent)
+
+
+def test_export_refuses_what_is_no_run(tmp_path, training_set):
+    with pytest.raises(BadRecipe, match="not a run folder"):
+        export_run(tmp_path, training_set, tmp_path / "b", track=training.silent)
+
+
+def test_export_overwrites_no_folder_but_a_bundle(finished, training_set, tmp_path):
+    (tmp_path / "thesis.doc").write_text("years of work")
+    with pytest.raises(BadBundle, match="not empty and holds no bundle"):
+        export_run(finished[0], training_set, tmp_path, track=training.silent)
+    assert (tmp_path / "thesis.doc").read_text() == "years of work"
