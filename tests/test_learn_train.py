@@ -259,3 +259,14 @@ def test_export_overwrites_no_folder_but_a_bundle(finished, training_set, tmp_pa
     with pytest.raises(BadBundle, match="not empty and holds no bundle"):
         export_run(finished[0], training_set, tmp_path, track=training.silent)
     assert (tmp_path / "thesis.doc").read_text() == "years of work"
+
+
+def test_a_train_knee_in_no_fold_is_said(run_in, tmp_path):
+    run = run_in(tmp_path)
+    knees = run.dataset.knees
+    first = next(i for i, knee in enumerate(knees) if knee.split == "train")
+    holed = replace(
+        run.dataset, knees=(*knees[:first], replace(knees[first], fold=None), *knees[first + 1 :])
+    )
+    with pytest.raises(BadDataset, match=f"1 train knees are in no fold, first '{knees[first].name}'"):
+        replace(run, dataset=holed).training()

@@ -229,3 +229,9 @@ def test_packaged_bundle_reads_the_side_as_if_it_were_named(phantoms):
         named = believing.predict(pixels, unknown.side)
         for task in ("KL", "OA", "FL", "FM", "TL", "TM", "JSN_L", "JSN_M"):
             np.testing.assert_allclose(unknown.probabilities[task], named.probabilities[task], atol=1e-5)
+
+
+def test_a_step_parameter_of_the_wrong_kind_is_the_bundles_error(model):
+    steps = [{"step": "resize", "height": "64", "width": 64}]
+    with pytest.raises(BadBundle, match="steps do not run"):
+        model(inputs=[{**card()["inputs"][0], "steps": steps}])

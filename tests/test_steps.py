@@ -169,12 +169,12 @@ def test_gaussian_laplacian_without_edges_is_the_gaussian():
 def test_gaussian_laplacian_adds_edges_by_hand():
     image = np.full((9, 9), 0.5, np.float32)
     image[4, 4] = 0.54
-    # A Gaussian this narrow is the identity; OpenCV's Laplacian of aperture 3: -8 in the middle, 2 aslant.
+    # A Gaussian this narrow is the identity; the Laplacian's kernel is -4 in the middle, 1 beside it.
     result = steps.gaussian_laplacian(image, sigma=0.1, weight=0.5)
     expected = np.full((9, 9), 0.5)
-    expected[4, 4] = 0.54 + 0.5 * 8 * 0.04
-    for y, x in ((3, 3), (3, 5), (5, 3), (5, 5)):
-        expected[y, x] = 0.5 - 0.5 * 2 * 0.04
+    expected[4, 4] = 0.54 + 0.5 * 4 * 0.04
+    for y, x in ((3, 4), (4, 3), (4, 5), (5, 4)):
+        expected[y, x] = 0.5 - 0.5 * 0.04
     np.testing.assert_allclose(result, expected, atol=1e-6)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
@@ -73,6 +74,16 @@ class Model:
                 self._typical = None if stored is None else typical.Typical.from_arrays(stored)
             except KeyError as error:
                 raise BadBundle(f"{TYPICAL} lacks an array: {error}", path=str(bundle.root)) from error
+            self._try_steps()
+
+    def _try_steps(self) -> None:
+        """Run every input's steps once, so that a parameter of the wrong kind is the bundle's error."""
+        blank = np.zeros((299, 299), np.float32)
+        try:
+            for entry in self.card.inputs:
+                steps.apply(blank, entry.steps)
+        except (TypeError, ValueError, cv2.error) as error:
+            raise BadBundle(f"the card's steps do not run: {error}", path=str(self.bundle.root)) from error
 
     @property
     def explains(self) -> bool:

@@ -81,7 +81,7 @@ def gaussian_laplacian(image: Image, *, sigma: float = 1.0, weight: float = 1.0)
         weight: Share of the edges that is added; the paper prints none, 1 is the plain sum.
     """
     smooth = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-    edges = cv2.Laplacian(smooth, cv2.CV_32F, ksize=3, borderType=cv2.BORDER_REPLICATE)
+    edges = cv2.Laplacian(smooth, cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REPLICATE)
     return np.clip(smooth - np.float32(weight) * edges, 0.0, 1.0)
 
 

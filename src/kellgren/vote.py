@@ -17,7 +17,7 @@ def join(voices: Sequence[FloatArray], weights: Sequence[float], vote: Vote) -> 
 
     `soft` is the weighted mean of the probabilities. `hard` is each grade's weighted share of votes
     (ties fall to the smallest grade when the most probable is decided). `mixed` is the share of votes
-    with ties broken by the soft mean, which counts for less than any single vote.
+    with ties broken by the soft mean, which counts for less than any lead in votes.
 
     Args:
         voices: Members' probabilities, each (N, C).
@@ -36,5 +36,6 @@ def join(voices: Sequence[FloatArray], weights: Sequence[float], vote: Vote) -> 
     hard: FloatArray = np.einsum("m,mnc->nc", share, ballots)
     if vote == "hard":
         return hard
-    small = float(share.min()) / (2 * len(voices))
+    leads = np.diff(np.unique(hard.round(9)))
+    small = float(leads.min()) / 2 if len(leads) else 1.0
     return np.asarray((hard + small * soft) / (1 + small))

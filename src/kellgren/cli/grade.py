@@ -70,7 +70,7 @@ def grade(
         "explain": explain,
         "workers": count,
     }
-    record, rows, exit_code = RunRecord(opened, options), [], 130
+    record, rows, exit_code = RunRecord(opened, options), [], 1
     try:
         with TableWriter(out / "grades.csv", columns(opened.card.tasks)) as table:
             outcomes = cohort.grade_all(
@@ -88,6 +88,9 @@ def grade(
                 if explain:
                     _draw(outcome, out / "explain")
         exit_code = int(record.counts()["failed"] > 0)
+    except KeyboardInterrupt:
+        exit_code = 130
+        raise
     finally:
         write_json(out / "run.json", record.to_dict(exit_code))
     _summarise(record, out, rows if as_json else None, exit_code)
@@ -115,9 +118,9 @@ def _draw(outcome: Outcome, folder: Path) -> None:
     if isinstance(outcome.result, KellgrenError):
         return
     for knee in outcome.result:
-        name = outcome.item.file.replace("/", "__")
-        folder.mkdir(parents=True, exist_ok=True)
-        draw(knee).save(folder / f"{name}.knee{knee.knee}.png")
+        picture = folder / f"{outcome.item.file}.knee{knee.knee}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        draw(knee).save(picture)
 
 
 def _summarise(record: RunRecord, out: Path, rows: list[Row] | None, exit_code: int) -> None:

@@ -370,13 +370,15 @@ def _refer_rule(observed: HeldOut, rule: calibrate.DecisionRule, threshold: floa
     grades = high - low + 1
     width = next(w for w in range(2, 7) if (grades >= w).mean() <= REFERRED)
     kept, read = grades < width, truth != MISSING
+
+    def accuracy(which: npt.NDArray[np.bool_]) -> float | None:
+        return round(float((decided == truth)[which & read].mean()), 4) if (which & read).any() else None
+
     return {
         "KL_interval_grades": width,
         "share_referred": round(float((~kept).mean()), 4),
-        "accuracy_kept": round(float((decided == truth)[kept & read].mean()), 4),
-        "accuracy_referred": round(float((decided == truth)[~kept & read].mean()), 4)
-        if (~kept & read).any()
-        else None,
+        "accuracy_kept": accuracy(kept),
+        "accuracy_referred": accuracy(~kept),
     }
 
 

@@ -72,6 +72,13 @@ class Run:
         train = self.dataset.select(split="train")
         if self.fold == WHOLE_SPLIT:
             return train
+        unassigned = [knee.name for knee in train if knee.fold is None]
+        if unassigned:
+            raise BadDataset(
+                f"{len(unassigned)} train knees are in no fold, first {unassigned[0]!r}",
+                path=self.dataset.root,
+                remedy=f"complete folds.csv, or train on the whole split with --fold {WHOLE_SPLIT}",
+            )
         return train.select(folds={k.fold for k in train if k.fold is not None} - {self.fold})
 
     def held_out(self) -> DataSet | None:
