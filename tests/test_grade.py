@@ -203,6 +203,19 @@ def test_mirrored_phantom_with_the_wrong_name_is_referred_once_the_side_is_certa
     assert any("other knee" in r for r in named_left.reasons)
 
 
+def test_a_side_that_the_image_does_not_show_is_referred(stub):
+    """Agreement 1 / (1 + e^-0.5) = 0.62: no contradiction, but less than ordinary knees have."""
+    calibration = {"temperature": {}, "conformal": {}, "side_doubt": 0.7}
+    (doubted,) = stub(certainty=0.5, calibration=calibration).grade_bytes(halves(), "9000099R.png")
+    assert doubted.reasons == (
+        "neither a right nor a left knee is to be recognised: is it a front view of a joint?",
+    )
+    (sure,) = stub(certainty=4.0, calibration=calibration).grade_bytes(halves(), "9000099R.png")
+    (never,) = stub(certainty=0.5).grade_bytes(halves(), "9000099R.png")
+    assert not sure.refer
+    assert not never.refer
+
+
 def test_unknown_side_is_referred_and_its_features_are_left_open(stub):
     (knee,) = stub(certainty=0.0).grade_bytes(halves(), "film.png")
     assert (knee.side, knee.side_source) == (None, None)

@@ -75,6 +75,8 @@ class Calibration:
         refer_grades: A KL interval of this many grades or more is referred to a person; None never refers.
         atypical: Largest distance from ordinary inputs (see `kellgren.typical`), or None.
         side_certainty: Probability beyond which the image's own side is believed.
+        side_doubt: Agreement of the image with the stated side below which it may show no knee; None
+            never doubts.
     """
 
     temperature: Mapping[str, float] = field(default_factory=dict)
@@ -82,6 +84,7 @@ class Calibration:
     refer_grades: int | None = None
     atypical: float | None = None
     side_certainty: float = 0.95
+    side_doubt: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +318,7 @@ def _calibration(entry: Mapping[str, Any]) -> Calibration:
         refer_grades=(entry.get("refer") or {}).get("KL_interval_grades"),
         atypical=(entry.get("out_of_distribution") or {}).get("threshold"),
         side_certainty=float(entry.get("side_certainty", 0.95)),
+        side_doubt=entry.get("side_doubt"),
     )
 
 

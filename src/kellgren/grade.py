@@ -232,6 +232,10 @@ class Grader:
                     f"side {film.laterality.side} by {film.laterality.source}, "
                     "but the image looks like the other knee"
                 )
+            elif agreement is not None and agreement < (calibration.side_doubt or 0.0):
+                reasons.append(
+                    "neither a right nor a left knee is to be recognised: is it a front view of a joint?"
+                )
         elif prediction.side is None:
             reasons.append("side unknown: lateral and medial cannot be told apart; name it with --side")
         if (

@@ -68,12 +68,14 @@ class HeldOut:
         truth: By task, (N,), `MISSING` where not read.
         patients: (N,).
         distances: (N,) distance from ordinary inputs.
+        agreements: (N,) agreement of the image with the side, NaN for networks without a SIDE task.
     """
 
     logits: dict[str, npt.NDArray[np.float64]]
     truth: dict[str, npt.NDArray[np.int64]]
     patients: npt.NDArray[np.str_]
     distances: npt.NDArray[np.float64]
+    agreements: npt.NDArray[np.float64]
 
 
 def export_run(
@@ -264,20 +266,21 @@ def observe(model: Model, knees: DataSet, track: Track) -> HeldOut:
     Logarithms of its probabilities are its mean logits up to a constant, which no softmax sees.
     """
 
-    def one(index: int) -> tuple[dict[str, npt.NDArray[np.float64]], float]:
+    def one(index: int) -> tuple[dict[str, npt.NDArray[np.float64]], float | None, float | None]:
         knee = knees.knees[index]
         film = standardise(read_bytes(knee.image.read_bytes(), knee.name))
         prediction = model.predict(film.pixels, knee.side)
         logits = {task: np.log(np.maximum(p, 1e-12)) for task, p in prediction.probabilities.items()}
-        return logits, prediction.distance if prediction.distance is not None else float("nan")
+        return logits, prediction.distance, prediction.side_agreement if knee.side else None
 
     rows = list(track(in_order(one, range(len(knees)), workers=processors()), len(knees), "held-out fold"))
     tasks = [task for task in model.card.tasks if task != "SIDE"]
     return HeldOut(
-        logits={task: np.stack([logits[task] for logits, _ in rows]) for task in tasks},
+        logits={task: np.stack([logits[task] for logits, _, _ in rows]) for task in tasks},
         truth={task: knees.grades(task) for task in tasks},
         patients=knees.patients(),
-        distances=np.array([distance for _, distance in rows]),
+        distances=np.array([distance for _, distance, _ in rows], dtype=np.float64),
+        agreements=np.array([agreement for _, _, agreement in rows], dtype=np.float64),
     )
 
 
@@ -340,6 +343,8 @@ def fit_calibration(
             "figures": after,
         },
     }
+    if np.isfinite(observed.agreements).any():
+        document["side_doubt"] = round(float(np.nanquantile(observed.agreements, 1 - ATYPICAL)), 4)
     if "KL" in conformal:
         document["refer"] = _refer_rule(observed, decision.get("KL", "argmax"), conformal["KL"]["threshold"])
     return document
