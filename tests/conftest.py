@@ -103,6 +103,18 @@ def tiny_recipe():
 
 
 @pytest.fixture(scope="session")
+def initial_weights(tmp_path_factory, tiny_recipe):
+    """A folder of initial weights in timm's names, three channels, random, for the tiny backbone."""
+    import timm
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("weights")
+    name = tiny_recipe.network.backbone
+    save_file(timm.create_model(name, num_classes=0).state_dict(), folder / f"{name}.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def training_set(tmp_path_factory):
     """A data set folder of 30 small simulated knees in all file formats: two folds of six patients; val."""
     from kellgren.simulate import simulate

@@ -29,7 +29,7 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def run_in(tiny_recipe, training_set):
+def run_in(tiny_recipe, training_set, initial_weights):
     def make(folder, **changes):
         run = training.Run(
             recipe=tiny_recipe,
@@ -37,7 +37,7 @@ def run_in(tiny_recipe, training_set):
             out=folder,
             fold=0,
             seed=7,
-            init=None,
+            init=str(initial_weights),
             hardware=Hardware(torch.device("cpu"), bf16=False, threads=2, name="test, fp32"),
         )
         return replace(run, **changes)
@@ -69,7 +69,7 @@ def test_run_folder(finished, run_in, tiny_recipe):
         assert all(f"held_out_{name}" in entry for entry in log), name
     record = json.loads((folder / "run.json").read_text())
     assert record["recipe"] == json.loads(json.dumps(tiny_recipe.to_dict()))
-    assert (record["fold"], record["seed"], record["init"]) == (0, 7, None)
+    assert (record["fold"], record["seed"], record["init"]) == (0, 7, "test_efficientnet.safetensors")
     assert record["data_sha256"] == run_in(folder).dataset.sha256()
     best = stored(folder, "best.pt")
     assert best["epoch"] == [entry["epoch"] for entry in log if entry["best"]][-1]
@@ -81,7 +81,8 @@ def test_run_folder(finished, run_in, tiny_recipe):
 
 def test_training_moves_the_weights_and_leaves_the_frozen_ones(finished, run_in, tmp_path):
     torch.manual_seed(7)
-    start = training.networks.build(run_in(tmp_path).recipe, init=None).state_dict()
+    run = run_in(tmp_path)
+    start = training.networks.build(run.recipe, init=run.init).state_dict()
     end = stored(finished[0], "last.pt")["model"]
     assert start.keys() == end.keys()
     moved = {name for name in end if not torch.equal(end[name], start[name])}
@@ -145,6 +146,12 @@ def test_other_initial_weights_are_not_resumed_from(finished, run_in, tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(b"")
     with pytest.raises(BadRecipe, match="other init"):
         training.train(run_in(finished[0], init=str(tmp_path / "weights.safetensors")), resume=True)
+
+
+def test_frozen_stages_need_initial_weights(run_in, tmp_path):
+    with pytest.raises(BadRecipe, match=r"freezes stages.*--init"):
+        training.train(run_in(tmp_path / "run", init=None))
+    assert not (tmp_path / "run").exists()
 
 
 def test_absent_initial_weights_are_said_before_anything_is_written(run_in, tmp_path):

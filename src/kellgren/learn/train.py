@@ -117,9 +117,15 @@ def train(run: Run, *, resume: bool = False, track: Track = silent) -> networks.
         when nothing is held out), on the CPU, in evaluation mode.
 
     Raises:
-        BadRecipe: If the folder holds another run, or resuming is asked for and nothing is there.
+        BadRecipe: If the folder holds another run, resuming is asked for and nothing is there, or the
+            recipe freezes stages that would start from random weights.
         BadDataset: If there are too few knees.
     """
+    if run.recipe.network.freeze and run.init is None:
+        raise BadRecipe(
+            f"the recipe {run.recipe.name!r} freezes stages, which random weights would make useless",
+            remedy="name initial weights: --init FILE, a folder of them, or --init hub to download",
+        )
     _open_folder(run, resume=resume)
     torch.manual_seed(run.seed)
     crops = batches.preload(run.training(), run.recipe, threads=run.hardware.threads)
