@@ -34,6 +34,9 @@ CARD: Final = "card.json"
 GRAPH: Final = "model.onnx"
 TYPICAL: Final = "typical.npz"
 
+Kind = Literal["grader", "localiser", "contour"]
+"""What a bundle is for: grades a crop, finds joints on a film, finds the joint line on a crop."""
+
 Decision = Literal["argmax", "median"]
 Vote = Literal["soft", "hard", "mixed"]
 
@@ -111,6 +114,7 @@ class Card:
         oa_from: Whether the OA probability is the OA `head`'s or the `sum` of KL from grade 2 on.
         members: Voices of an ensemble; none in a single network.
         vote: How the voices are joined.
+        kind: What the bundle is for; a card without the key is a grader's.
         document: The card as stored.
     """
 
@@ -125,6 +129,7 @@ class Card:
     oa_from: Literal["head", "sum"]
     members: tuple[Member, ...]
     vote: Vote
+    kind: Kind
     document: Mapping[str, Any]
 
     @property
@@ -147,18 +152,21 @@ class Bundle:
     card: Card
     members: tuple[Bundle, ...] = ()
 
-    def graph(self) -> bytes:
-        """The ONNX graph, checked against the card's sha256.
+    def graph(self, name: str = GRAPH) -> bytes:
+        """An ONNX graph, checked against the card's sha256.
+
+        Args:
+            name: Its file's name; a localiser has two graphs.
 
         Raises:
             BadBundle: If it is missing or differs from what the card names.
         """
-        data = _read(self.root, GRAPH)
+        data = _read(self.root, name)
         digest = hashlib.sha256(data).hexdigest()
-        expected = self.card.document["sha256"].get(GRAPH)
+        expected = self.card.document["sha256"].get(name)
         if digest != expected:
             raise BadBundle(
-                f"{GRAPH} has sha256 {digest[:12]}..., the card says {str(expected)[:12]}...",
+                f"{name} has sha256 {digest[:12]}..., the card says {str(expected)[:12]}...",
                 path=str(self.root),
                 remedy="the file is damaged or was exchanged; fetch the bundle again",
             )
@@ -182,17 +190,26 @@ class Bundle:
 
     def sha256(self) -> str:
         """One fingerprint of all graphs: what `run.json` names."""
-        hashes = [self.card.document["sha256"].get(GRAPH, "")] if not self.members else []
+        own = self.card.document["sha256"]
+        hashes = [own[name] for name in sorted(own) if name.endswith(".onnx")] if not self.members else []
         hashes += [member.sha256() for member in self.members]
-        return hashlib.sha256("".join(hashes).encode()).hexdigest() if len(hashes) > 1 else hashes[0]
+        if len(hashes) == 1:
+            return str(hashes[0])
+        return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def packaged() -> dict[str, Traversable]:
-    """Bundles inside the package, by name."""
+def packaged(kind: Kind | None = None) -> dict[str, Traversable]:
+    """Bundles inside the package, by name.
+
+    Args:
+        kind: Only bundles of this kind.
+    """
     folder = resources.files("kellgren") / "bundles"
     if not folder.is_dir():
         return {}
     found = {entry.name: entry for entry in folder.iterdir() if entry.joinpath(CARD).is_file()}
+    if kind is not None:
+        found = {name: root for name, root in found.items() if _open(root).card.kind == kind}
     return dict(sorted(found.items()))
 
 
@@ -287,6 +304,7 @@ def parse_card(document: Mapping[str, Any], *, where: str) -> Card:
             oa_from=document.get("oa_from", "head"),
             members=members,
             vote=document.get("vote", "soft"),
+            kind=document.get("kind", "grader"),
             document=document,
         )
         _ = document["sha256"]
@@ -327,6 +345,7 @@ def _check(card: Card, where: str) -> None:
         if value not in allowed:
             raise BadBundle(f"the card's {key} is {value!r}, not one of {', '.join(allowed)}", path=where)
 
+    one_of("kind", card.kind, ("grader", "localiser", "contour"))
     one_of("side_convention", card.side_convention, ("as_right", "none"))
     one_of("vote", card.vote, ("soft", "hard", "mixed"))
     one_of("oa_from", card.oa_from, ("head", "sum"))

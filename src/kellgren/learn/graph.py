@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -101,7 +101,27 @@ def export(net: MultiTaskNet, size: tuple[int, int], path: Path) -> None:
     """
     tasks = list(net.heads)
     names = [*(f"logits_{t}" for t in tasks), *(f"maps_{t}" for t in tasks), "embedding"]
-    example = torch.zeros(2, 1, *size)
+    free = {0: torch.export.Dim("n")}
+    model = traced(_Outputs(net), torch.zeros(2, 1, *size), INPUT, names, free)
+    path.write_bytes(model.SerializeToString())
+
+
+def traced(
+    net: nn.Module, example: Tensor, input_name: str, outputs: list[str], free: dict[int, Any]
+) -> onnx.ModelProto:
+    """Any network of one input as an ONNX graph.
+
+    Args:
+        net: The network.
+        example: An input.
+        input_name: What the graph calls it.
+        outputs: What the graph calls the outputs, in order.
+        free: Dimensions of the input that may differ from the example's, as `torch.export.Dim`.
+
+    Returns:
+        The graph, without the exporter's traces; weights that are exact in fp16 are stored so and cast when
+        loaded.
+    """
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -109,15 +129,15 @@ def export(net: MultiTaskNet, size: tuple[int, int], path: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter warns of its own internals
             program = torch.onnx.export(
-                _Outputs(net).eval(),
+                net.eval(),
                 (example,),
                 dynamo=True,
                 optimize=True,
                 verbose=False,
                 opset_version=OPSET,
-                input_names=[INPUT],
-                output_names=names,
-                dynamic_shapes=({0: torch.export.Dim("n")},),
+                input_names=[input_name],
+                output_names=outputs,
+                dynamic_shapes=(free,),
             )
     finally:
         quiet.setLevel(level)
@@ -127,7 +147,7 @@ def export(net: MultiTaskNet, size: tuple[int, int], path: Path) -> None:
     _store_as_fp16(model)
     _drop_traces(model)
     onnx.checker.check_model(model)
-    path.write_bytes(model.SerializeToString())
+    return model
 
 
 def _store_as_fp16(model: onnx.ModelProto) -> None:

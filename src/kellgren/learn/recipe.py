@@ -166,10 +166,19 @@ def available() -> tuple[str, ...]:
 
 
 def load(name_or_path: str, *, size: str = "full") -> Recipe:
-    """Read a recipe by packaged name or from a YAML file.
+    """Read a grader's recipe by packaged name or from a YAML file.
 
     Raises:
         BadRecipe: Unknown name, size or key, or a value that cannot be.
+    """
+    return from_dict(document(name_or_path, size=size))
+
+
+def document(name_or_path: str, *, size: str = "full") -> dict[str, Any]:
+    """A recipe of any kind as plain values, the given size laid over what is common to all.
+
+    Raises:
+        BadRecipe: Unknown name or size, or not a mapping.
     """
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
@@ -183,18 +192,15 @@ def load(name_or_path: str, *, size: str = "full") -> Recipe:
     else:
         raise BadRecipe(f"no recipe {name_or_path!r}", remedy=_nearest(name_or_path, available()))
     try:
-        document = yaml.safe_load(text)
+        values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise BadRecipe(f"not valid YAML: {error}", path=path) from error
-    if not isinstance(document, dict):
+    if not isinstance(values, dict):
         raise BadRecipe("a recipe is a mapping", path=path)
-    sizes = document.pop("sizes", {})
+    sizes = values.pop("sizes", {})
     if size not in sizes:
         raise BadRecipe(f"no size {size!r}", path=path, remedy=_nearest(size, tuple(sizes)))
-    merged = _merge(document, sizes[size] or {})
-    recipe: Recipe = _build(Recipe, {**merged, "size": size}, where="recipe")
-    _check(recipe)
-    return recipe
+    return {**merge(values, sizes[size] or {}), "size": size}
 
 
 def from_dict(document: Mapping[str, Any]) -> Recipe:
@@ -203,7 +209,7 @@ def from_dict(document: Mapping[str, Any]) -> Recipe:
     Raises:
         BadRecipe: As `load`.
     """
-    recipe: Recipe = _build(Recipe, document, where="recipe")
+    recipe: Recipe = build(Recipe, document, where="recipe")
     _check(recipe)
     return recipe
 
@@ -213,15 +219,21 @@ def _nearest(word: str, known: tuple[str, ...]) -> str:
     return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(known)}"
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one mapping over another, key by key at every depth."""
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
+        merged[key] = merge(merged[key], value) if both else value
     return merged
 
 
-def _build(cls: type[Any], values: Mapping[str, Any], *, where: str) -> Any:
+def build(cls: type[Any], values: Mapping[str, Any], *, where: str) -> Any:
+    """A frozen dataclass from plain values, every key and type checked.
+
+    Raises:
+        BadRecipe: Naming the key and, if it is unknown, the nearest known one.
+    """
     hints = typing.get_type_hints(cls)
     for key in values:
         if key not in hints:
@@ -237,7 +249,7 @@ def _convert(hint: Any, value: Any, *, where: str) -> Any:
     if hint is Any:
         return value
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        return _build(typing.cast("type[Any]", hint), value, where=where)
+        return build(typing.cast("type[Any]", hint), value, where=where)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(arguments[0], item, where=f"{where}[{i}]") for i, item in enumerate(value))
     if origin is dict and isinstance(value, Mapping):

@@ -221,7 +221,7 @@ class _Session:
         entry["best"] = score > self.best
         if entry["best"]:
             self.best = score
-            _save(self.run.out / "best.pt", {"model": self.averaged.state_dict(), "epoch": self.epoch})
+            save(self.run.out / "best.pt", {"model": self.averaged.state_dict(), "epoch": self.epoch})
         self.entries.append(entry)
         lines = "".join(json.dumps(line) + "\n" for line in self.entries)
         (self.run.out / "log.jsonl").write_text(lines, encoding="utf-8")
@@ -234,7 +234,7 @@ class _Session:
             "average": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
-        _save(self.run.out / "last.pt", state)
+        save(self.run.out / "last.pt", state)
 
     def restore(self, path: Path) -> None:
         """Go on where `last.pt` stands."""
@@ -298,7 +298,7 @@ def held_out_figures(net: networks.MultiTaskNet, crops: batches.Crops, run: Run)
     return {name: round(value, 4) for name, value in figures.items()}
 
 
-def _save(path: Path, state: dict[str, Any]) -> None:
+def save(path: Path, state: dict[str, Any]) -> None:
     """Write whole or not at all."""
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
@@ -322,11 +322,11 @@ def _open_folder(run: Run, *, resume: bool) -> None:
         if changed:
             raise BadRecipe(f"the folder holds a run with other {', '.join(changed)}", path=run.out)
         return
-    machine = {"hardware": run.hardware.name, "torch": torch.__version__, "commit": _commit()}
+    machine = {"hardware": run.hardware.name, "torch": torch.__version__, "commit": commit()}
     path.write_text(json.dumps(record | machine, indent=2) + "\n", encoding="utf-8")
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """Commit of the source tree that trains, None for an installed package."""
     try:
         answer = subprocess.run(  # noqa: S603 - fixed arguments

@@ -1,0 +1,121 @@
+"""From a trained cascade to a bundle: graphs, proof of parity, golden films, card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from kellgren import bundle as bundles
+from kellgren import golden, simulate
+from kellgren._version import __version__
+from kellgren.errors import BadBundle
+from kellgren.learn.localiser import export
+from kellgren.learn.localiser.networks import WINDOW1, WINDOW2, Level1, Level2
+from kellgren.learn.localiser.train import LocaliserRun, read_log, settings
+from kellgren.locate import LEVELS
+from kellgren.report.run import write_json
+from kellgren.vocabulary import Side
+
+PARITY: Final = 1e-4
+"""Largest difference of any output between torch and onnxruntime."""
+
+
+_GOLDEN_SIDE: Final = 400
+"""Longer side of the golden films, pixels."""
+
+
+def write(run: LocaliserRun, nets: tuple[Level1, Level2], out: Path, *, version: str = "0.1.0") -> Path:
+    """Write the bundle of a finished run.
+
+    Args:
+        run: The run; its folder holds `run.json` and `log.jsonl`.
+        nets: Both networks, as `train` returned them.
+        out: Folder for the bundle.
+        version: Version of the bundle.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BadBundle: If a graph does not agree with its network.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    differences = {}
+    levels: tuple[Level1 | Level2, ...] = nets
+    for name, net in zip(LEVELS, levels, strict=True):
+        data = export.graph(net)
+        differences[name] = export.largest_difference(net, data)
+        if differences[name] > PARITY:
+            raise BadBundle(f"torch and onnxruntime differ by {differences[name]:.1e} in {name}", path=out)
+        (out / name).write_bytes(data)
+    card = _card(run, nets, version)
+    card["sha256"] = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in LEVELS}
+    card["parity"] = {"largest_difference": max(differences.values())}
+    write_json(out / bundles.CARD, card)
+    golden.write(bundles.load(out), out, golden_films())
+    return out
+
+
+def _card(run: LocaliserRun, nets: tuple[Level1, Level2], version: str) -> dict[str, Any]:
+    recipe = run.recipe
+    record = json.loads((run.out / "run.json").read_text(encoding="utf-8"))
+    log = read_log(run.out)
+    sizes = {"film": WINDOW1, "window": WINDOW2}
+    return {
+        "kind": "localiser",
+        "name": recipe.name,
+        "version": version,
+        "licence": "Apache-2.0",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "kellgren_version": __version__,
+        "description": recipe.title,
+        "citation": recipe.source,
+        "tasks": {},
+        "inputs": [
+            {"name": name, "view": name, "size": [side, side], "channels": 1, "steps": []}
+            for name, side in sizes.items()
+        ],
+        "side_convention": "none",
+        "tta": [],
+        "decision": {},
+        "calibration": None,
+        "localiser": asdict(settings(recipe)),
+        "training": {
+            "data": run.dataset.root.name,
+            "data_sha256": record["data_sha256"],
+            "split": "train",
+            "films": record["films"],
+            "held_out_fold": None if run.fold < 0 else run.fold,
+            "recipe": recipe.name,
+            "size": recipe.size,
+            "seeds": [run.seed],
+            "epochs": [recipe.level1.epochs, recipe.level2.epochs],
+            "windows": [entry["windows"] for entry in log],
+            "minutes": round(sum(entry["seconds"] for entry in log) / 60, 1),
+            "hardware": record["hardware"],
+            "initial_weights": None,
+            "parameters": [sum(p.numel() for p in net.parameters()) for net in nets],
+            "commit": record["commit"],
+            "settings": recipe.to_dict(),
+        },
+        "validation": None,
+    }
+
+
+def golden_films() -> dict[str, tuple[bytes, Side | None]]:
+    """Two simulated films, one of two knees and one of one, small and encoded."""
+    images: dict[str, tuple[bytes, Side | None]] = {}
+    for knees in (1, 2):
+        film = simulate.draw_film(np.random.default_rng((11, knees)), knees=knees, inverted=False)
+        scale = _GOLDEN_SIDE / max(film.pixels.shape)
+        small = cv2.resize(film.pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        _, data = cv2.imencode(".png", np.asarray(small >> np.uint16(8), dtype=np.uint8))
+        images[f"simulated-film-{knees}.png"] = (data.tobytes(), None)
+    return images

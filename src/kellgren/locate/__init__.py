@@ -1,0 +1,67 @@
+"""Locate: where the knees are on a film. Numpy, OpenCV and onnxruntime only.
+
+`boxes` is arithmetic on boxes, `windows` brings a film into the form that the networks take (training cuts
+its samples with the same functions), `cascade` is the two-level detector itself.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kellgren import bundle as bundles
+from kellgren.bundle import Bundle
+from kellgren.errors import BadBundle
+from kellgren.locate.cascade import Cascade, Joint, Settings
+from kellgren.locate.framing import Framed, InputKind, frame
+
+LEVELS: Final = ("level1.onnx", "level2.onnx")
+"""The graphs of a localiser's bundle."""
+
+DEFAULT: Final = "locate"
+"""The packaged localiser."""
+
+__all__ = [
+    "DEFAULT",
+    "LEVELS",
+    "Cascade",
+    "Framed",
+    "InputKind",
+    "Joint",
+    "Settings",
+    "frame",
+    "load",
+    "open_bundle",
+]
+
+
+def load(name_or_path: str = DEFAULT, *, threads: int = 1) -> Cascade:
+    """The packaged localiser, or one in a folder or zip.
+
+    Args:
+        name_or_path: Name or path of its bundle.
+        threads: Threads of one network evaluation.
+
+    Raises:
+        BadBundle: If there is no such bundle or it cannot be used.
+    """
+    return open_bundle(bundles.load(name_or_path), threads=threads)
+
+
+def open_bundle(bundle: Bundle, *, threads: int = 1) -> Cascade:
+    """A localiser ready for work.
+
+    Raises:
+        BadBundle: If the bundle is of another kind, lacks a setting, or a graph cannot be loaded.
+    """
+    where = str(bundle.root)
+    if bundle.card.kind != "localiser":
+        raise BadBundle(f"{bundle.card.title} is a {bundle.card.kind}, not a localiser", path=where)
+    try:
+        settings = Settings(**bundle.card.document["localiser"])
+    except (KeyError, TypeError) as error:
+        raise BadBundle(f"the card's localiser settings are wrong: {error}", path=where) from error
+    first, second = (bundle.graph(name) for name in LEVELS)
+    try:
+        return Cascade(first, second, settings, threads=threads)
+    except Exception as error:
+        raise BadBundle(f"onnxruntime cannot load a graph: {error}", path=where) from error

@@ -1,0 +1,96 @@
+"""From a film to the images of single joints that graders take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from kellgren import crop
+from kellgren.errors import NotAKnee
+from kellgren.locate.cascade import Cascade, Joint
+
+InputKind = Literal["auto", "film", "crop"]
+
+SQUARE: Final = 0.1
+"""Largest relative difference of width and height of an image that `auto` may take for a crop."""
+
+FILLS: Final = 0.7
+"""Least share of a crop's width that its joint's box fills."""
+
+_CUT_OFF: Final = 0.12
+_REMEDY: Final = "cut out a square around each joint and use --input crop"
+
+
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """One joint, ready to be graded.
+
+    Attributes:
+        pixels: (S, S) uint16 crop at the film's own resolution; (H, W) where the image is itself a crop.
+        box: (4,) x0, y0, x1, y1 of the crop in film pixels.
+        joint: What the localiser says of it, in film pixels.
+        is_image: Whether the image was a crop already.
+        beyond: Share of the crop that lies beyond the film's edge.
+    """
+
+    pixels: npt.NDArray[np.uint16]
+    box: npt.NDArray[np.float64]
+    joint: Joint
+    is_image: bool
+    beyond: float
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether so much lies beyond the film's edge that a grade would miss it."""
+        return self.beyond > _CUT_OFF
+
+
+def frame(
+    film: npt.NDArray[np.uint16], kind: InputKind, localiser: Cascade, path: Path
+) -> tuple[Framed, ...]:
+    """Find the joints of an image and cut them out.
+
+    Args:
+        film: (H, W) uint16, bone bright.
+        kind: `crop`: the image is one joint, whatever the localiser says; `film`: find the joints; `auto`:
+            an image that is nearly square and filled by one joint is a crop, everything else a film.
+        localiser: Finds joints.
+        path: For messages.
+
+    Returns:
+        At least one joint, from the image's left to right.
+
+    Raises:
+        NotAKnee: No knee joint in front view was found.
+    """
+    if kind == "crop":
+        return (_whole(film, localiser),)
+    joints = localiser.find(film)
+    height, width = film.shape
+    if kind == "auto" and abs(width - height) <= SQUARE * max(width, height) and len(joints) <= 1:
+        if joints and joints[0].box[2] - joints[0].box[0] >= FILLS * width:
+            return (_whole(film, localiser),)
+        if not joints:
+            whole = _whole(film, localiser)
+            if whole.joint.score >= localiser.settings.accept:
+                return (whole,)
+    if not joints:
+        raise NotAKnee("no knee joint in front view was found", path=path, remedy=_REMEDY)
+    return tuple(_cut(film, joint) for joint in joints)
+
+
+def _whole(film: npt.NDArray[np.uint16], localiser: Cascade) -> Framed:
+    box = np.array([0.0, 0.0, film.shape[1], film.shape[0]])
+    return Framed(film, box, localiser.on_crop(film), is_image=True, beyond=0.0)
+
+
+def _cut(film: npt.NDArray[np.uint16], joint: Joint) -> Framed:
+    pixels, box = crop.square(film, joint.box)
+    height, width = film.shape
+    shown = np.clip(box, 0, [width, height, width, height])
+    inside = float((shown[2] - shown[0]) * (shown[3] - shown[1])) / pixels.size
+    return Framed(pixels, box, joint, is_image=False, beyond=1 - inside)
