@@ -20,7 +20,7 @@ from pydicom.uid import (
 from films import NATIVE, dataset, dicom, encode, knee, write
 from kellgren.errors import KellgrenError, NotAKnee, UnreadableImage
 from kellgren.read import Limits, Spacing, read, read_bytes
-from kellgren.read.codestream import codestream_size
+from kellgren.read.codestream import Codestream, read_codestream
 
 FILM = knee()
 
@@ -188,11 +188,9 @@ def test_photometric_falls_back_on_the_presentation_lut_shape():
 
 
 def test_unusual_films_are_noted():
-    notes = read_bytes(
-        dicom(FILM, PresentationIntentType="FOR PROCESSING", BurnedInAnnotation="YES"), "film.dcm"
-    ).notes
-    assert "FOR PROCESSING" in notes[0]
-    assert "burned" in notes[1]
+    notes = read_bytes(dicom(FILM, LossyImageCompression="01", BurnedInAnnotation="YES"), "film.dcm").notes
+    assert "burned" in notes[0]
+    assert "once compressed with loss" in notes[1]
 
 
 @pytest.mark.parametrize(
@@ -206,16 +204,19 @@ def test_unusual_films_are_noted():
         ({"Rows": 97}, "cut short"),
         ({"PixelData": b""}, "no pixels"),
         ({"NumberOfFrames": "2"}, "2 frames"),
-        ({"NumberOfFrames": "0"}, "0 frames"),
-        ({"photometric": "RGB", "SamplesPerPixel": 3}, "not a grey one"),
-        ({"photometric": "PALETTE COLOR"}, "not a grey one"),
+        ({"NumberOfFrames": "0"}, "NumberOfFrames"),
+        ({"photometric": "RGB"}, "RGB and has 1 samples"),
+        ({"photometric": "RGB", "SamplesPerPixel": 3}, "PlanarConfiguration"),
+        ({"photometric": "YBR_PARTIAL_422"}, "PhotometricInterpretation that is not read"),
+        ({"photometric": "PALETTE COLOR"}, "incomplete palette"),
         ({"photometric": None}, "PhotometricInterpretation"),
-        ({"SamplesPerPixel": 3}, "several samples"),
+        ({"SamplesPerPixel": 3}, "3 samples per pixel"),
         ({"BitsAllocated": 12}, "12 bits allocated"),
         ({"BitsAllocated": 32}, "32 bits allocated"),
         ({"BitsStored": 99, "HighBit": 98}, "99 stored"),
         ({"BitsStored": 1, "HighBit": 0}, "1 stored"),
-        ({"HighBit": 15}, "high bit 15"),
+        ({"HighBit": 10}, "high bit 10"),
+        ({"HighBit": 16}, "high bit 16"),
         ({"PixelRepresentation": None}, "PixelRepresentation"),
         ({"PixelRepresentation": 7}, "PixelRepresentation"),
         ({"RescaleSlope": "0", "RescaleIntercept": "0"}, "rescale"),
@@ -226,8 +227,8 @@ def test_unusual_films_are_noted():
 )
 def test_a_header_that_cannot_be_true_is_refused_before_decoding(elements, reason, monkeypatch):
     data = dicom(FILM, **elements)
-    if "rescale" not in reason and "LUT" not in reason:
-        monkeypatch.setattr("kellgren.read.dicom.pixel_array", lambda _: pytest.fail("decoded"))
+    if not any(word in reason for word in ("rescale", "LUT", "palette", "cut short")):
+        monkeypatch.setattr("kellgren.read.dicom.read_frame", lambda *_: pytest.fail("decoded"))
     with pytest.raises(UnreadableImage) as caught:
         read_bytes(data, "film.dcm")
     assert reason in caught.value.reason
@@ -238,11 +239,19 @@ def test_a_ct_slice_is_no_knee_radiograph():
         read_bytes(dicom(FILM, Modality="CT"), "film.dcm")
 
 
-def test_a_deflated_file_is_refused_before_it_is_inflated(monkeypatch):
+def test_a_deflated_file_is_inflated_up_to_what_a_film_needs(monkeypatch):
     data = dicom(FILM, syntax=DeflatedExplicitVRLittleEndian)
-    monkeypatch.setattr(zlib, "decompress", lambda *_: pytest.fail("inflated"))
-    with pytest.raises(UnreadableImage, match="Deflated"):
-        read_bytes(data, "film.dcm")
+    monkeypatch.setattr(zlib, "decompress", lambda *_: pytest.fail("inflated without a bound"))
+    np.testing.assert_array_equal(read_bytes(data, "film.dcm").pixels, FILM)
+    bomb = dicom(FILM, PixelData=bytes(40 << 20), syntax=DeflatedExplicitVRLittleEndian)
+    assert len(bomb) < 100_000
+    start = 144 + int.from_bytes(data[140:144], "little")  # behind the file meta group
+    with pytest.raises(UnreadableImage, match="holds more than"):
+        read_bytes(bomb, "film.dcm", limits=Limits(max_pixels=10_000))
+    with pytest.raises(UnreadableImage, match="deflated DICOM file is damaged"):
+        read_bytes(data[:start] + b"\xff" * 50 + data[start:], "film.dcm")
+    with pytest.raises(UnreadableImage, match="cut short"):
+        read_bytes(data[: len(data) // 2], "film.dcm")
 
 
 @pytest.mark.parametrize(
@@ -280,25 +289,25 @@ def jpeg(rows, columns, marker=0xC3):
 
 def jpeg2000(rows, columns):
     siz = b"\x00\x29\x00\x00" + b"".join(v.to_bytes(4) for v in (columns + 3, rows + 5, 3, 5))
-    return b"\xff\x4f\xff\x51" + siz + bytes(30)
+    return b"\xff\x4f\xff\x51" + siz + bytes(16) + b"\x00\x01\x0b\x01\x01" + bytes(9)
 
 
 @pytest.mark.parametrize(
     ("stream", "size"),
     [
-        (jpeg(96, 80), (96, 80)),
-        (jpeg(96, 80, 0xF7), (96, 80)),
+        (jpeg(96, 80), Codestream(96, 80, 1, 12)),
+        (jpeg(96, 80, 0xF7), Codestream(96, 80, 1, 12)),
         (jpeg(96, 80, 0xC4), None),
-        (jpeg2000(96, 80), (96, 80)),
-        (bytes(12) + jpeg2000(96, 80), (96, 80)),
+        (jpeg2000(96, 80), Codestream(96, 80, 1, 12)),
+        (bytes(12) + jpeg2000(96, 80), Codestream(96, 80, 1, 12)),
         (jpeg(96, 80)[:9], None),
         (jpeg2000(96, 80)[:12], None),
         (b"", None),
         (b"\xff\xd8\xff", None),
     ],
 )
-def test_codestream_size_reads_the_header_only(stream, size):
-    assert codestream_size(stream) == size
+def test_a_code_stream_is_judged_by_its_header(stream, size):
+    assert read_codestream(stream) == size
 
 
 @pytest.mark.parametrize(
@@ -310,16 +319,24 @@ def test_codestream_size_reads_the_header_only(stream, size):
     ],
 )
 def test_a_code_stream_of_another_size_is_refused(frame, syntax, monkeypatch):
-    monkeypatch.setattr("kellgren.read.dicom.pixel_array", lambda _: pytest.fail("decoded"))
+    monkeypatch.setattr("kellgren.read.frames.get_decoder", lambda _: pytest.fail("decoded"))
     with pytest.raises(UnreadableImage, match="not the size"):
         read_bytes(compressed(frame, syntax), "film.dcm")
+
+
+def test_a_code_stream_that_claims_more_than_bytes_can_hold_is_refused():
+    ds = dataset(FILM, syntax=JPEG2000Lossless, Rows=9000, Columns=9000)
+    ds.PixelData = encapsulate([jpeg2000(9000, 9000)])
+    ds["PixelData"].is_undefined_length = True
+    with pytest.raises(UnreadableImage, match="too short for the size"):
+        read_bytes(encode(ds), "film.dcm")
 
 
 def test_a_missing_decoder_names_the_syntax_and_the_command(monkeypatch):
     class Missing:
         is_available = False
 
-    monkeypatch.setattr("kellgren.read.dicom.get_decoder", lambda _: Missing)
+    monkeypatch.setattr("kellgren.read.frames.get_decoder", lambda _: Missing)
     with pytest.raises(UnreadableImage) as caught:
         read_bytes(compressed(jpeg(96, 80), JPEGLosslessSV1), "film.dcm")
     assert "JPEG Lossless" in caught.value.reason

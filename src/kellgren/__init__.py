@@ -15,6 +15,7 @@ from kellgren._version import __version__
 from kellgren.errors import (
     BadBundle,
     BadDataset,
+    BadMetadata,
     BadRecipe,
     KellgrenError,
     MissingExtra,
@@ -23,7 +24,8 @@ from kellgren.errors import (
 )
 
 if TYPE_CHECKING:
-    from kellgren.grade import Assessment, Grader, Grading, load
+    from kellgren.assessment import Assessment, Grading
+from kellgren.grade import Grader, load
 
 _LAZY = ("Assessment", "Grader", "Grading", "load")
 
@@ -31,6 +33,7 @@ __all__ = [
     "Assessment",
     "BadBundle",
     "BadDataset",
+    "BadMetadata",
     "BadRecipe",
     "Grader",
     "Grading",

@@ -45,6 +45,10 @@ class BadDataset(KellgrenError):
     """A data set folder breaks its contract: missing labels, two grades for one knee, a shared patient."""
 
 
+class BadMetadata(KellgrenError):
+    """A table of what the user states about films cannot be used: a wrong column, value, or repeated film."""
+
+
 class BadBundle(KellgrenError):
     """A model bundle is incomplete, damaged, or made by a version that this one cannot read."""
 

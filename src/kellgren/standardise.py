@@ -19,6 +19,9 @@ _FULL: Final = 65535
 # The range is taken from about this many pixels on a regular grid: sorting more changes nothing.
 _SAMPLE: Final = 32768
 
+# Scaled in bands of about this many pixels: a film of 20 million pixels is 80 MB in single precision.
+_BAND: Final = 1 << 18
+
 # Share of the pixels beyond either end of the range. Small, because on a whole film the bright rims of the
 # joint are well below one percent of the image; large enough to pass over dead pixels.
 _TAIL: Final = 0.001
@@ -52,6 +55,7 @@ class Film:
         laterality: Side and its source.
         polarity_source: `"header"` where the file's word was taken, `"image"` where the image decided.
         notes: Plain words for a reader, e.g. that the polarity tag contradicted the image.
+        flags: Why a person must read the film whatever its grade, from reading it.
     """
 
     pixels: npt.NDArray[np.uint16]
@@ -59,6 +63,7 @@ class Film:
     laterality: Laterality
     polarity_source: Literal["header", "image"]
     notes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 def standardise(radiograph: Radiograph) -> Film:
@@ -82,11 +87,13 @@ def standardise(radiograph: Radiograph) -> Film:
     """
     valid = None if radiograph.padding is None else ~radiograph.padding
     low, high = _robust_range(radiograph, valid)
-    # In place on one copy: a film of 20 million pixels is 80 MB in single precision.
-    scaled = radiograph.pixels - np.float32(low)
-    scaled *= np.float32(_FULL / (high - low))
-    np.clip(scaled, 0, _FULL, out=scaled)
-    pixels = np.rint(scaled, out=scaled).astype(np.uint16)
+    pixels = np.empty(radiograph.pixels.shape, np.uint16)
+    rows = max(1, _BAND // pixels.shape[1])
+    for start in range(0, len(pixels), rows):
+        scaled = radiograph.pixels[start : start + rows] - np.float32(low)
+        scaled *= np.float32(_FULL / (high - low))
+        np.clip(scaled, 0, _FULL, out=scaled)
+        pixels[start : start + rows] = np.rint(scaled, out=scaled)
     if radiograph.photometric == "MONOCHROME1":
         np.subtract(_FULL, pixels, out=pixels)
 
@@ -109,6 +116,7 @@ def standardise(radiograph: Radiograph) -> Film:
         laterality=radiograph.laterality,
         polarity_source="header" if by_header and not inverted else "image",
         notes=tuple(notes),
+        flags=radiograph.flags,
     )
 
 

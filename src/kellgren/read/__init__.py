@@ -8,6 +8,7 @@ from kellgren.errors import UnreadableImage
 from kellgren.read.dicom import read_dicom
 from kellgren.read.files import describe_unknown, find_images, is_image_name, sniff
 from kellgren.read.limits import DEFAULT_LIMITS, Limits
+from kellgren.read.metadata import NOTHING_STATED, Metadata, Stated, apply_stated, read_metadata
 from kellgren.read.radiograph import Laterality, Radiograph, Spacing
 from kellgren.read.raster import read_raster
 from kellgren.vocabulary import Side
@@ -16,21 +17,31 @@ __all__ = [
     "DEFAULT_LIMITS",
     "Laterality",
     "Limits",
+    "Metadata",
     "Radiograph",
     "Spacing",
+    "Stated",
     "find_images",
     "is_image_name",
     "read",
     "read_bytes",
+    "read_metadata",
 ]
 
 
-def read(path: Path | str, *, side: Side | None = None, limits: Limits = DEFAULT_LIMITS) -> Radiograph:
+def read(
+    path: Path | str,
+    *,
+    side: Side | None = None,
+    stated: Stated = NOTHING_STATED,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Radiograph:
     """Read one film.
 
     Args:
         path: The file. Its kind is told by content, not by name.
         side: The user's word on which knee it shows; it decides over tag and name.
+        stated: What else the user states of it, as in a row of a metadata table: frame, spacing, view, ...
         limits: Sizes that are checked before decoding.
 
     Returns:
@@ -51,11 +62,16 @@ def read(path: Path | str, *, side: Side | None = None, limits: Limits = DEFAULT
         raise UnreadableImage("there is no such file", path=path) from None
     except (OSError, ValueError, MemoryError) as error:  # ValueError: a null byte in the name
         raise UnreadableImage(f"the file cannot be opened ({type(error).__name__})", path=path) from error
-    return read_bytes(data, path, side=side, limits=limits)
+    return read_bytes(data, path, side=side, stated=stated, limits=limits)
 
 
 def read_bytes(
-    data: bytes, path: Path | str, *, side: Side | None = None, limits: Limits = DEFAULT_LIMITS
+    data: bytes,
+    path: Path | str,
+    *,
+    side: Side | None = None,
+    stated: Stated = NOTHING_STATED,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Radiograph:
     """Read one film that is already in memory (an upload, a member of a zip).
 
@@ -63,6 +79,7 @@ def read_bytes(
         data: The file's bytes.
         path: What the file is called; messages and the side by name use it, it is not opened.
         side: As for `read`.
+        stated: As for `read`.
         limits: As for `read`.
 
     Returns:
@@ -80,6 +97,9 @@ def read_bytes(
         raise UnreadableImage(
             describe_unknown(head), path=path, remedy="DICOM, PNG, JPEG, TIFF and WebP are read"
         )
+    word = side or stated.side
     if kind == "DICOM":
-        return read_dicom(data, path, side=side, limits=limits)
-    return read_raster(data, path, kind, side=side, limits=limits)
+        film = read_dicom(data, path, side=word, frame=stated.frame, limits=limits)
+    else:
+        film = read_raster(data, path, kind, side=word, limits=limits)
+    return apply_stated(film, stated, side)

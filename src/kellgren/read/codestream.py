@@ -1,4 +1,4 @@
-"""The size that a compressed image states about itself, read without decompressing it.
+"""What a compressed image states about itself, read without decompressing it.
 
 A decoder allocates what the code stream says, not what the DICOM header says, so that a file of a few
 kilobytes could otherwise ask for gigabytes.
@@ -7,43 +7,69 @@ kilobytes could otherwise ask for gigabytes.
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
+
+from kellgren.errors import UnreadableImage
 
 # Start-of-frame markers: baseline to lossless JPEG (ITU-T T.81 table B.1) and JPEG-LS (T.87).
 _START_OF_FRAME: Final = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 _START_OF_SCAN: Final = 0xDA
+_SCAN: Final = bytes([0xFF, _START_OF_SCAN])
 _WITHOUT_LENGTH: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 _J2K: Final = b"\xff\x4f\xff\x51"  # SOC, SIZ (ITU-T T.800 A.4.1, A.5.1)
 
+_MOST_SCANS: Final = 64
+"""Programs that write progressive JPEG use about ten. A decoder goes through the whole image for each."""
 
-def codestream_size(stream: bytes) -> tuple[int, int] | None:
-    """Rows and columns by a JPEG, JPEG-LS, JPEG 2000 or HTJ2K code stream.
+
+@dataclass(frozen=True, slots=True)
+class Codestream:
+    """The image that a code stream announces.
+
+    Attributes:
+        rows: Height, pixels.
+        columns: Width, pixels.
+        samples: Components of a pixel.
+        precision: Bits of a component.
+    """
+
+    rows: int
+    columns: int
+    samples: int
+    precision: int
+
+
+def read_codestream(stream: bytes) -> Codestream | None:
+    """Read the header of a JPEG, JPEG-LS, JPEG 2000 or HTJ2K code stream.
 
     Args:
-        stream: The first fragment of the encapsulated frame.
+        stream: The encapsulated frame.
 
     Returns:
-        (rows, columns), or None where the stream is of none of these kinds or broken before it says so.
+        What it announces, or None where the stream is of none of these kinds or broken before it says so.
     """
     try:
         start = stream.find(_J2K, 0, 4096)  # a JP2 box header may come before the code stream
         if start >= 0:
             right, below, left, above = struct.unpack_from(">4I", stream, start + 8)
-            return below - above, right - left
-        return _jpeg_size(stream) if stream.startswith(b"\xff\xd8") else None
+            samples, depth = struct.unpack_from(">HB", stream, start + 40)
+            return Codestream(below - above, right - left, samples, (depth & 0x7F) + 1)
+        return _read_jpeg(stream) if stream.startswith(b"\xff\xd8") else None
     except (struct.error, IndexError):
         return None
 
 
-def _jpeg_size(stream: bytes) -> tuple[int, int] | None:
+def _read_jpeg(stream: bytes) -> Codestream | None:
     position = 2
     while stream[position] == 0xFF:
         marker = stream[position + 1]
         if marker == 0xFF:  # fill byte
             position += 1
         elif marker in _START_OF_FRAME:
-            rows, columns = struct.unpack_from(">2H", stream, position + 5)
-            return rows, columns
+            precision, rows, columns, samples = struct.unpack_from(">B2HB", stream, position + 4)
+            return Codestream(rows, columns, samples, precision)
         elif marker == _START_OF_SCAN:
             return None
         elif marker in _WITHOUT_LENGTH:
@@ -51,3 +77,24 @@ def _jpeg_size(stream: bytes) -> tuple[int, int] | None:
         else:
             position += 2 + struct.unpack_from(">H", stream, position + 2)[0]
     return None
+
+
+def check_scans(stream: bytes, path: Path) -> None:
+    """Refuse a JPEG that costs far more time than its size, by its number of scans.
+
+    Within coded data 0xFF is never followed by a marker's code (ITU-T T.81 B.1.1.5, T.87 A.1), so that
+    counting the bytes of the marker counts scans, and those of a preview in the metadata.
+
+    Args:
+        stream: The JPEG.
+        path: The file, for the message.
+
+    Raises:
+        UnreadableImage: There are more than any program writes.
+    """
+    if stream.count(_SCAN) > _MOST_SCANS:
+        raise UnreadableImage(
+            f"the JPEG has more than {_MOST_SCANS} scans, which no film needs",
+            path=path,
+            remedy="save it as baseline JPEG",
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,9 @@ _LETTERS: Final[dict[str, Side]] = {"r": "R", "l": "L"}
 _BOTH: Final = frozenset({"both", "bilateral", "bilat"})
 # "upper_left" names a corner, not a knee.
 _PLACES: Final = frozenset({"top", "upper", "bottom", "lower"})
+
+# View Position of a lateral (PS3.3 C.8.11.5, C.8.1.2), and what is written instead.
+_LATERAL_VIEWS: Final = frozenset({"LL", "RL", "LLD", "RLD", "LAT", "LATERAL"})
 
 
 def side_from_name(path: Path | str) -> Side | None:
@@ -114,3 +118,31 @@ def decide_laterality(
     if tag:
         return Laterality(tag, "tag")
     return Laterality(name, "name") if name else Laterality()
+
+
+def view_flags(orientation: Sequence[str], view: str | None) -> list[str]:
+    """Say what a header tells of the view that a grade of a front view in its usual pose cannot stand.
+
+    Films are shown as if facing the patient: rows run to the patient's left, columns to the feet. A header
+    that says otherwise may be right or wrong; the image is not turned, since a wrong turn exchanges lateral
+    and medial unseen.
+
+    Args:
+        orientation: Patient Orientation (0020,0020): where rows and columns run to, each by the letters A P
+            R L H F, the main direction first (PS3.3 C.7.6.1.1.1).
+        view: View Position (0018,5101).
+
+    Returns:
+        Reasons for a person to read the film.
+    """
+    flags = []
+    rows, columns = (orientation[0], orientation[1]) if len(orientation) == 2 else ("", "")
+    if rows.startswith(("A", "P")) or (view or "") in _LATERAL_VIEWS:
+        flags.append("the header says that this is a lateral view")
+    if rows.startswith("R"):
+        flags.append("the header says that the image is mirrored: it runs to the patient's right")
+    if columns.startswith("H"):
+        flags.append("the header says that the image is upside down")
+    elif rows.startswith(("H", "F")):
+        flags.append("the header says that the image lies on its side")
+    return flags

@@ -61,6 +61,8 @@ class Radiograph:
         padding: (H, W) bool mask of pixels that the file declares as padding, or None.
         format: `"DICOM"`, `"PNG"`, `"JPEG"`, `"TIFF"` or `"WEBP"`.
         notes: Plain words about anything unusual met while reading, without patient data.
+        flags: Plain words why a person must read the film, whatever its grade: a lateral view by the header,
+            a raw image, a spacing that contradicts the user's.
     """
 
     path: Path
@@ -72,3 +74,4 @@ class Radiograph:
     padding: npt.NDArray[np.bool_] | None
     format: str
     notes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()

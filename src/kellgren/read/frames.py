@@ -1,0 +1,249 @@
+"""The stored values of one frame: found in the file, decoded, and freed of bits that are not theirs."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydicom.encaps import encapsulate
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from kellgren.errors import UnreadableImage
+from kellgren.read.codestream import check_scans, read_codestream
+from kellgren.read.header import Parsed
+from kellgren.read.layout import Layout
+from kellgren.read.limits import check_packing
+from kellgren.read.syntaxes import BIG_ENDIAN, DEFLATED, EXTENDED, NATIVE, RLE, twelve_bit_jpeg
+
+_ITEM: Final = 0xFFFEE000
+_TWELVE_BITS: Final = 4095
+_NEAR: Final = 512
+
+
+def read_frame(
+    parsed: Parsed, layout: Layout, index: int, notes: list[str]
+) -> tuple[npt.NDArray[Any], Layout]:
+    """Decode one frame to its stored values.
+
+    Args:
+        parsed: The file.
+        layout: The checked layout.
+        index: Frame, counted from 0.
+        notes: Gets a line where bits had to be cut off or added.
+
+    Returns:
+        (rows, columns) integers, or (rows, columns, 3) for colour, and the layout as it turned out: a
+        decoder may have changed the photometric interpretation, and the pixels may need more bits than
+        the header says.
+
+    Raises:
+        UnreadableImage: The pixels are cut short, of another size than the header says, damaged, or
+            compressed without an installed decoder.
+    """
+    if parsed.syntax in NATIVE:
+        stored, photometric = _read_native(parsed, layout, index), layout.photometric
+    else:
+        stored, photometric = _decompress(parsed, layout, index)
+    # A decoder hands back RGB for the transforms of JPEG 2000, and YBR where a JPEG says that it is.
+    layout = replace(layout, photometric=photometric)
+    expected = (layout.rows, layout.columns, *((3,) if layout.samples > 1 else ()))
+    if stored.shape != expected:
+        raise UnreadableImage(
+            "the decoded image has not the size that the header states", path=parsed.header.path
+        )
+    if layout.samples > 1 or layout.allocated == layout.stored:
+        return stored, layout
+    return _own_bits(stored, parsed, layout, notes)
+
+
+def _read_native(parsed: Parsed, layout: Layout, index: int) -> npt.NDArray[Any]:
+    pixels, size = parsed.pixels or memoryview(b""), layout.frame_bytes
+    there = len(pixels) - index * size
+    if there < size:
+        raise UnreadableImage(
+            f"the pixel data is cut short: {max(there, 0)} of {size} bytes are there", path=parsed.header.path
+        )
+    syntax = ExplicitVRLittleEndian if parsed.syntax == DEFLATED else UID(parsed.syntax)
+    options = _options(layout) | {
+        "pixel_keyword": "PixelData",
+        "pixel_vr": "OW" if parsed.word_pixels else "OB",
+        "correct_unused_bits": False,
+        "view_only": parsed.syntax != BIG_ENDIAN,
+    }
+    array, _ = get_decoder(syntax).as_array(pixels, index=index, raw=True, validate=False, **options)
+    return np.asarray(array)
+
+
+def _decompress(parsed: Parsed, layout: Layout, index: int) -> tuple[npt.NDArray[Any], str]:
+    syntax, path = UID(parsed.syntax), parsed.header.path
+    frame = _encapsulated_frame(parsed, layout, index)
+    check_packing(layout.rows, layout.columns, len(frame), path)
+    layout = replace(layout, frames=1)
+    precision = layout.stored
+    if syntax != RLE:
+        check_scans(frame, path)
+        stream = read_codestream(frame)
+        if stream is None or (stream.rows, stream.columns) != (layout.rows, layout.columns):
+            raise UnreadableImage("the compressed image has not the size that the header states", path=path)
+        if stream.samples != layout.samples or stream.precision > layout.allocated:
+            raise UnreadableImage(
+                "the compressed image has not the samples and bits that the header states", path=path
+            )
+        precision = stream.precision
+        # Decoders hand back the container that the code stream asks for, whatever the header allocates.
+        layout = replace(layout, allocated=16 if precision > 8 else 8)
+    twelve = syntax == EXTENDED and precision > 8
+    if not (twelve_bit_jpeg() if twelve else get_decoder(syntax).is_available):
+        raise UnreadableImage(
+            f"no decoder is installed for the transfer syntax {syntax.name} ({syntax})",
+            path=path,
+            remedy="pip install 'kellgren[codecs]'",
+        )
+    try:
+        if twelve:
+            return _decompress_twelve_bits(frame, layout), layout.photometric
+        options = _options(layout) | ({"correct_unused_bits": False} if syntax == RLE else {})
+        array, properties = get_decoder(syntax).as_array(
+            encapsulate([frame], has_bot=False), index=0, raw=True, validate=False, **options
+        )
+    except RuntimeError:  # pydicom: all plug-ins that are installed for this syntax have failed
+        raise UnreadableImage(
+            f"no installed decoder could read the pixels ({syntax.name}, {syntax})",
+            path=path,
+            remedy="the file may be damaged, or try pip install 'kellgren[codecs]'",
+        ) from None
+    return np.asarray(array), str(properties["photometric_interpretation"])
+
+
+def _options(layout: Layout) -> dict[str, Any]:
+    """The layout in the words of pydicom's decoders."""
+    options = {
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "samples_per_pixel": layout.samples,
+        "photometric_interpretation": layout.photometric,
+        "bits_allocated": layout.allocated,
+        "bits_stored": layout.stored,
+        "pixel_representation": int(layout.signed),
+        "number_of_frames": layout.frames,
+    }
+    return options | ({"planar_configuration": layout.planar} if layout.samples > 1 else {})
+
+
+def _decompress_twelve_bits(frame: bytes, layout: Layout) -> npt.NDArray[Any]:
+    """Decode JPEG of 12 bits by GDCM; pydicom's plug-ins leave it to `pylibjpeg-libjpeg`, which is GPL."""
+    import gdcm  # type: ignore[import-untyped]
+
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(frame)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((layout.columns, layout.rows, 1))
+    image.SetDataElement(element)
+    kind = gdcm.PhotometricInterpretation.GetPIType("MONOCHROME2")
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(EXTENDED)))
+    image.SetPixelFormat(gdcm.PixelFormat(1, 16, 12, 11, 0))
+    buffer = image.GetBuffer()
+    if buffer is None:
+        raise RuntimeError("GDCM could not decode the frame")
+    # GDCM hands bytes back as text.
+    words = np.frombuffer(buffer.encode("utf-8", "surrogateescape"), dtype="<u2")
+    return _unwrapped(words.reshape(layout.rows, layout.columns))
+
+
+def _unwrapped(values: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
+    """Put single pixels back that ran over one end of the 12 bits and came out at the other.
+
+    GDCM's decoder does not clip what the cosine transform leaves below 0 (seen in version 3.2.6).
+    """
+    around = cv2.medianBlur(values, 3)
+    values = np.where((values == _TWELVE_BITS) & (around < _NEAR), 0, values)
+    return np.where((values == 0) & (around > _TWELVE_BITS - _NEAR), _TWELVE_BITS, values).astype(np.uint16)
+
+
+def _encapsulated_frame(parsed: Parsed, layout: Layout, index: int) -> bytes:
+    """Put the fragments of one frame together (PS3.5 A.4)."""
+    offsets, fragments = _fragments(parsed.pixels or memoryview(b""))
+    if not fragments:
+        raise UnreadableImage("the pixel data is cut short: no frame is there", path=parsed.header.path)
+    if layout.frames == 1:
+        return b"".join(value for _, value in fragments)
+    if len(fragments) == layout.frames:
+        return bytes(fragments[index][1])
+    if len(offsets) != layout.frames:
+        raise UnreadableImage(
+            f"{layout.frames} frames are said to be there, and cannot be told apart", path=parsed.header.path
+        )
+    first, last = offsets[index], offsets[index + 1] if index + 1 < len(offsets) else float("inf")
+    return b"".join(value for start, value in fragments if first <= start < last)
+
+
+def _fragments(pixels: memoryview) -> tuple[tuple[int, ...], list[tuple[int, memoryview]]]:
+    """Basic Offset Table, and each fragment with its place after the table; a last one may be cut short."""
+    items: list[tuple[int, memoryview]] = []
+    position = 0
+    while position + 8 <= len(pixels):
+        group, element, length = struct.unpack_from("<HHI", pixels, position)
+        if group << 16 | element != _ITEM:
+            break
+        items.append((position, pixels[position + 8 : position + 8 + length]))
+        position += 8 + length
+    if not items:
+        return (), []
+    table = items[0][1]
+    offsets = struct.unpack(f"<{len(table) // 4}I", table[: len(table) // 4 * 4])
+    return offsets, [(start - 8 - len(table), value) for start, value in items[1:]]
+
+
+def _own_bits(
+    stored: npt.NDArray[Any], parsed: Parsed, layout: Layout, notes: list[str]
+) -> tuple[npt.NDArray[Any], Layout]:
+    """Free the stored bits of what else lies in the allocated ones.
+
+    Above the stored bits there may be their sign, nothing, an overlay (retired, but met: PS3.5 8.1.2), or
+    more of the pixel, where the header understates Bits Stored. The last two look the same in a header
+    that names no overlay, and cutting the one or keeping the other ruins the film; but a pixel that was
+    cut jumps where it should rise, and an overlay jumps where the film is smooth. The smoother reading is
+    taken, and a note says so.
+    """
+    # Decoders of JPEG and its kin hand the value back wherever it lay; only plain and RLE words have places.
+    low = layout.high + 1 - layout.stored if parsed.syntax in (*NATIVE, RLE) else 0
+    width = stored.dtype.itemsize * 8
+    if width <= layout.stored:
+        return stored, layout
+    words = stored.view(f"u{width // 8}") if stored.dtype.isnative else stored.astype(f"u{width // 8}")
+    cut = (words >> low) & ((1 << layout.stored) - 1)
+    if layout.signed:
+        # Shift the sign to the top and back down, so that it fills the bits above.
+        shift = width - layout.stored
+        cut = (cut << shift).view(f"i{width // 8}") >> shift
+    whole = (words.view(f"i{width // 8}") if layout.signed else words) >> low
+    above = words >> (low + layout.stored) if low + layout.stored < width else np.zeros(1, words.dtype)
+    # A sign that was not carried into the bits above it is as good as one that was.
+    if not above.any() or np.array_equal(cut, whole):
+        return cut, layout
+    if parsed.overlay_bits:
+        notes.append("an overlay in unused bits of the pixels was cut off")
+        return cut, layout
+    if _roughness(cut) <= _roughness(whole):
+        notes.append("unused bits of the pixels were not empty and were cut off")
+        return cut, layout
+    bits = max(int(abs(int(v))).bit_length() for v in (whole.min(), whole.max())) + int(layout.signed)
+    notes.append(f"the header says {layout.stored} bits, the pixels use {bits}")
+    return whole, replace(layout, stored=min(bits, width))
+
+
+def _roughness(values: npt.NDArray[Any]) -> float:
+    """Sum of the steps between neighbours."""
+    wide = values.astype(np.int32)
+    return float(sum(np.abs(np.diff(wide, axis=axis)).sum(dtype=np.float64) for axis in (0, 1)))
