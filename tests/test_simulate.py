@@ -27,7 +27,7 @@ from kellgren.simulate import (
 )
 from kellgren.simulate.anatomy import build_anatomy, draw_parameters
 from kellgren.simulate.attenuation import draw_tissue, paths
-from kellgren.simulate.curves import area, smallest_gap, smooth
+from kellgren.simulate.curves import area, gap, smooth
 from kellgren.simulate.view import View
 
 SEEDS = range(12)
@@ -58,7 +58,7 @@ def test_smooth_curve_passes_through_its_control_points():
 def test_area_and_gap_of_known_shapes():
     assert area(np.array([(0, 0), (3, 0), (3, 2), (0, 2)], float)) == 6
     upper, lower = np.array([(0, 0), (10, 0)], float), np.array([(0, 5), (10, 1)], float)
-    assert smallest_gap(upper, lower, (0, 5)) == pytest.approx(3)
+    assert gap(upper, lower, (0, 5)) == pytest.approx((3, 4))
 
 
 # grades
@@ -97,8 +97,8 @@ def test_grades_outside_their_range_are_refused():
 @pytest.mark.parametrize("seed", SEEDS)
 def test_joint_space_shrinks_with_every_grade_of_narrowing(column, seed):
     widths = [anatomy(seed, replace(Grades(3), **{column: g})) for g in range(4)]
-    own = [a.jsw_lateral if column == "JSN_L" else a.jsw_medial for a in widths]
-    other = [a.jsw_medial if column == "JSN_L" else a.jsw_lateral for a in widths]
+    own = [(a.jsw_lateral if column == "JSN_L" else a.jsw_medial)[0] for a in widths]
+    other = [(a.jsw_medial if column == "JSN_L" else a.jsw_lateral)[0] for a in widths]
     assert own == sorted(own, reverse=True)
     assert len({round(v, 2) for v in own}) == 4
     assert own[3] > 0
@@ -257,7 +257,7 @@ def test_folder_has_labels_truth_and_disjoint_splits(tmp_path):
     files = simulate(tmp_path, 20, seed=3, size=64)
     rows = list(csv.DictReader((tmp_path / "labels.csv").open()))
     assert (tmp_path / "labels.csv").read_text().splitlines()[0] == (
-        "name,split,patient,side,KL,FL,FM,TL,TM,JSN_L,JSN_M"
+        "name,split,patient,side,KL,FL,FM,TL,TM,JSN_L,JSN_M,SC_FL,SC_FM,SC_TL,SC_TM"
     )
     assert [r["name"] for r in rows] == [f.stem for f in files]
     assert all(f.parent == tmp_path / "images" and f.suffix == ".png" for f in files)
@@ -268,7 +268,8 @@ def test_folder_has_labels_truth_and_disjoint_splits(tmp_path):
     assert [sum(r["KL"] == str(k) for r in rows) for k in range(5)] == [4] * 5
     truth = json.loads((tmp_path / "truth.json").read_text())
     assert list(truth) == [r["name"] for r in rows]
-    assert np.shape(truth["sim0000R"]["key_points"]) == (6, 2)
+    assert np.shape(truth["sim0000R"]["points"]) == (30, 2)
+    assert truth["sim0000R"]["key_points"] == [truth["sim0000R"]["points"][i] for i in (0, 6, 12, 13, 21, 29)]
 
 
 def test_folder_is_reproducible_and_a_larger_one_starts_with_the_smaller(tmp_path):

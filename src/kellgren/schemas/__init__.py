@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any, Final
 
-NAMES: Final = ("card", "folds", "grades", "labels", "metrics", "predictions", "run")
-"""Every schema: the JSON documents card, metrics and run, and rows of the tables folds, grades, labels and
-predictions."""
+NAMES: Final = ("card", "film_truth", "films", "folds", "grades", "labels", "metrics", "predictions", "run")
+"""Every schema: the JSON documents card, metrics and run, and rows of the tables films, folds, grades, labels
+and predictions, and the film_truth of one film."""
 
 
 def load_schema(name: str) -> dict[str, Any]:

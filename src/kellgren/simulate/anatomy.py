@@ -6,14 +6,17 @@ Frame of every curve: that of `template`, in mm. Nothing here knows about pixels
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from kellgren.simulate import template
-from kellgren.simulate.curves import Curve, smallest_gap, smooth
+from kellgren.simulate.curves import Curve, gap, smooth
 from kellgren.simulate.grades import Grades
+
+Array = npt.NDArray[np.float64]
 
 _JSW_LATERAL: Final = ((5.5, 0.7), (4.1, 0.5), (2.5, 0.5), (0.5, 0.3))
 _JSW_MEDIAL: Final = ((4.8, 0.6), (3.8, 0.5), (2.3, 0.5), (0.5, 0.3))
@@ -42,6 +45,9 @@ class Parameters:
         spurs: Relative length and lift of each osteophyte, in the order FL FM TL TM.
         attrition: Relative collapse of the worn compartment of a KL 4 knee, 0-1.
         cysts: (3, 3) candidate subchondral cysts: place along the compartment 0-1, depth and radius, mm.
+        valgus: Angle of the femur's shaft to the tibia's, degrees, positive lateral side up.
+        bow: The same of the tibia's shaft to the plateau, positive foot to the medial side.
+        turn: Turn of the leg about its axis, degrees, positive inwards.
     """
 
     width: float
@@ -57,6 +63,9 @@ class Parameters:
     spurs: tuple[tuple[float, float], ...]
     attrition: float
     cysts: Curve
+    valgus: float
+    bow: float
+    turn: float
 
 
 def draw_parameters(rng: np.random.Generator) -> Parameters:
@@ -78,10 +87,27 @@ def draw_parameters(rng: np.random.Generator) -> Parameters:
         fibula=(float(rng.normal(0, 0.03)), float(rng.normal(0.03, 0.06))),
         warp=waves,
         ripple=ripples,
-        lines=tuple(rng.uniform(0.0, 1.4, len(template.FEMUR_LINES) + len(template.TIBIA_LINES)).tolist()),
+        lines=tuple(rng.uniform(0.1, 0.9, len(template.FEMUR_LINES) + len(template.TIBIA_LINES)).tolist()),
         spurs=tuple((float(rng.uniform(0.85, 1.15)), float(rng.uniform(-0.25, 0.45))) for _ in range(4)),
         attrition=float(rng.uniform(0.2, 1.0)),
         cysts=np.column_stack([rng.uniform(0.15, 0.85, 3), rng.uniform(2.5, 6, 3), rng.uniform(0.9, 2.2, 3)]),
+        valgus=float(np.clip(rng.normal(6, 2.5), -1, 14)),
+        bow=float(np.clip(rng.normal(1, 2.0), -5, 7)),
+        turn=float(np.clip(rng.normal(0, 5), -14, 14)),
+    )
+
+
+def sibling(one: Parameters, rng: np.random.Generator) -> Parameters:
+    """Draw the other knee of the same person: as large, otherwise its own."""
+    other = draw_parameters(rng)
+    return replace(
+        other,
+        width=one.width * float(np.clip(rng.normal(1, 0.01), 0.97, 1.03)),
+        jsw=(0.6 * one.jsw[0] + 0.4 * other.jsw[0], 0.6 * one.jsw[1] + 0.4 * other.jsw[1]),
+        valgus=0.6 * one.valgus + 0.4 * other.valgus,
+        bow=0.6 * one.bow + 0.4 * other.bow,
+        patella=((one.patella[0] + other.patella[0]) / 2, 0.8 * one.patella[1] + 0.2 * other.patella[1]),
+        fibula=((one.fibula[0] + other.fibula[0]) / 2, 0.8 * one.fibula[1] + 0.2 * other.fibula[1]),
     )
 
 
@@ -131,10 +157,9 @@ class Anatomy:
         fibula: (N, 2) closed outline, mm.
         patella: (N, 2) closed outline, mm.
         cysts: (N, 3) x, y and radius of subchondral cysts, mm.
-        key_points: (6, 2) femur lateral margin, notch, femur medial margin, tibia lateral margin,
-            eminence, tibia medial margin, mm.
-        jsw_lateral: Smallest lateral joint space width, mm.
-        jsw_medial: Smallest medial joint space width, mm.
+        jsw_lateral: Smallest and mean lateral joint space width, mm.
+        jsw_medial: Smallest and mean medial joint space width, mm.
+        shafts: Shift of the two shafts per mm of height, femur and tibia (`axis`).
     """
 
     grades: Grades
@@ -144,43 +169,62 @@ class Anatomy:
     fibula: Curve
     patella: Curve
     cysts: Curve
-    key_points: Curve
-    jsw_lateral: float
-    jsw_medial: float
+    jsw_lateral: tuple[float, float]
+    jsw_medial: tuple[float, float]
+    shafts: tuple[float, float]
+
+    @property
+    def points(self) -> Curve:
+        """(30, 2) the joint line, mm: `femur0` .. `femur12` lateral to medial, then `tibia0` .. `tibia16`."""
+        return np.vstack([self.femur.joint[::8], self.tibia.joint[::8]])
+
+    def axis(self, y: Array) -> Array:
+        """Shift of the leg's axis at heights `y`, mm: none at the joint, along the shafts far from it."""
+        return _axis(y, self.width, self.shafts)
 
 
 def build_anatomy(parameters: Parameters, grades: Grades) -> Anatomy:
     """Shape the average knee by `parameters`, then wear it as `grades` say."""
     p, w = parameters, parameters.width
-    bend = _bend(p, grades)
+    shafts = (float(np.tan(np.deg2rad(p.valgus))), -float(np.tan(np.deg2rad(p.bow))))
+    bend = _bend(p, grades, shafts)
     femur = _femur(p, grades).moved(bend)
     tibia = _tibia(p, grades).moved(bend)
     femur = _seat(femur, tibia, p, grades)
     windows = [(a * w, b * w) for a, b in (template.LATERAL_WINDOW, template.MEDIAL_WINDOW)]
-    apex, eminence = (8 * i for i in (template.FEMUR_APEX, template.TIBIA_EMINENCE))
-    key_points = np.vstack([femur.joint[[0, apex, -1]], tibia.joint[[0, eminence, -1]]])
+    # A leg turned inwards carries the patella to the medial side and uncovers the fibula.
+    turned = np.array([np.sin(np.deg2rad(p.turn)), 0.0])
     return Anatomy(
         grades=grades,
         width=w,
         femur=femur,
         tibia=tibia,
-        fibula=bend((smooth(template.FIBULA, closed=True) + p.fibula) * w),
-        patella=bend((smooth(template.PATELLA, closed=True) + p.patella) * w),
+        fibula=bend((smooth(template.FIBULA, closed=True) + p.fibula - 0.45 * turned) * w),
+        patella=bend((smooth(template.PATELLA, closed=True) + p.patella + 0.5 * turned) * w),
         cysts=_cysts(p, grades, tibia),
-        key_points=key_points,
-        jsw_lateral=smallest_gap(femur.joint, tibia.joint, windows[0]),
-        jsw_medial=smallest_gap(femur.joint, tibia.joint, windows[1]),
+        jsw_lateral=gap(femur.joint, tibia.joint, windows[0]),
+        jsw_medial=gap(femur.joint, tibia.joint, windows[1]),
+        shafts=shafts,
     )
 
 
-def _bend(p: Parameters, grades: Grades) -> Callable[[Curve], Curve]:
-    """Make the knee's own irregularity: a smooth displacement of any curve."""
+def _axis(y: Array, width: float, shafts: tuple[float, float]) -> Array:
+    above = np.clip(-y / width - 0.5, 0, None)
+    below = np.clip(y / width - 0.4, 0, None)
+    # Rounded where the shaft leaves the joint.
+    shift = [slope * v * v / (v + 0.4) for slope, v in zip(shafts, (above, below), strict=True)]
+    return np.asarray(-(shift[0] + shift[1]) * width)
+
+
+def _bend(p: Parameters, grades: Grades, shafts: tuple[float, float]) -> Callable[[Curve], Curve]:
+    """Make the knee's own irregularity and alignment: a smooth displacement of any curve."""
     waves = np.vstack([p.warp, p.ripple * (1, 1, 1, (0.7, 0.7, 0.9, 1.3, 2.0)[grades.KL])])
     amplitude = waves[:, 3] * p.width
 
     def bend(curve: Curve) -> Curve:
         phase = curve / p.width @ waves[:, :2].T + waves[:, 2]
         moved: Curve = curve + np.column_stack([np.sin(phase) @ amplitude, np.cos(phase) @ amplitude])
+        moved[:, 0] += _axis(curve[:, 1], p.width, shafts)
         return moved
 
     return bend
@@ -279,7 +323,7 @@ def _seat(femur: Bone, tibia: Bone, p: Parameters, grades: Grades) -> Bone:
     wanted = np.array([max(mean + z * sd, 0.1) for (mean, sd), z in zip(drawn, p.jsw, strict=True)])
     centres = windows.mean(axis=1)
     for _ in range(6):
-        lateral, medial = (smallest_gap(femur.joint, tibia.joint, (float(a), float(b))) for a, b in windows)
+        lateral, medial = (gap(femur.joint, tibia.joint, (float(a), float(b)))[0] for a, b in windows)
         drop = np.array([lateral, medial]) - wanted
         slope = (drop[1] - drop[0]) / (centres[1] - centres[0])
         femur = femur.moved(_tilt(slope, drop[0] - slope * centres[0]))

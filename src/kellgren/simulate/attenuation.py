@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,9 +10,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from kellgren.simulate import template
 from kellgren.simulate.anatomy import Anatomy, Bone
-from kellgren.simulate.curves import Curve
-from kellgren.simulate.trabeculae import patches, trabeculae
+from kellgren.simulate.curves import Curve, smooth
+from kellgren.simulate.trabeculae import fat_planes, patches, trabeculae
 from kellgren.simulate.view import View
 
 Map = npt.NDArray[np.float32]
@@ -47,7 +49,7 @@ class _Build:
 
 # The condyles curve away from the beam, the plateaus lie along it.
 _FEMUR: Final = _Build(down=1, near=5.0, spongy=23.0, plate=2.4, dense=1.0, sclerosis=0.7)
-_TIBIA: Final = _Build(down=-1, near=2.5, spongy=17.0, plate=5.2, dense=2.6, sclerosis=1.0)
+_TIBIA: Final = _Build(down=-1, near=2.5, spongy=17.0, plate=4.6, dense=2.6, sclerosis=1.0)
 
 _FRACTION_BITS: Final = 4
 """Fractional bits of the coordinates given to OpenCV's drawing functions."""
@@ -77,10 +79,10 @@ class Tissue:
 def draw_tissue(rng: np.random.Generator, width: float) -> Tissue:
     """Draw the leg of a random adult whose plateau is `width` mm wide."""
     return Tissue(
-        leg=float(rng.uniform(95, 150)),
-        half_width=(float(width * rng.uniform(0.72, 1.15)), float(width * rng.uniform(0.68, 1.1))),
-        fat=float(rng.uniform(0.04, 0.16)),
-        trabecular=float(rng.uniform(0.13, 0.22)),
+        leg=float(rng.uniform(88, 135)),
+        half_width=(float(width * rng.uniform(0.72, 1.04)), float(width * rng.uniform(0.68, 0.98))),
+        fat=float(rng.uniform(0.06, 0.24)),
+        trabecular=float(rng.uniform(0.15, 0.24)),
         cortex=float(rng.uniform(0.7, 1.25)),
         coarseness=float(rng.uniform(0.7, 1.4)),
     )
@@ -94,11 +96,16 @@ class Paths:
         fat: (H, W) float32.
         muscle: (H, W) float32, all water-like tissue, marrow included.
         bone: (H, W) float32, mineralised bone at the density of cortical bone.
+        metal: (H, W) float32, titanium, or as much of it as weakens the beam like another metal.
     """
 
     fat: Map
     muscle: Map
     bone: Map
+    metal: Map
+
+    def __add__(self, other: Paths) -> Paths:
+        return Paths(*(getattr(self, n) + getattr(other, n) for n in ("fat", "muscle", "bone", "metal")))
 
 
 def paths(anatomy: Anatomy, tissue: Tissue, view: View, rng: np.random.Generator) -> Paths:
@@ -110,24 +117,49 @@ def paths(anatomy: Anatomy, tissue: Tissue, view: View, rng: np.random.Generator
         spongy += s
         cortical += c
     for outline, depth, radius, shell in (
-        (anatomy.fibula, 8.0, 9.0, 2.0),
+        (anatomy.fibula, 12.0, 6.0, 7.0),
         (anatomy.patella, 7.0, 16.0, 0.35),
     ):
-        s, c = _round_bone(outline, view, depth, radius, shell)
+        s, c = round_bone(outline, view, depth, radius, shell)
         spongy += s
         cortical += c
     _add_cysts(spongy, cortical, anatomy.cysts, x, y)
-    cortical *= np.float32(tissue.cortex)
     wear = max(anatomy.grades.KL - 2, 0)
-    pattern = trabeculae(
-        rng, view, roughness=tissue.coarseness * (1 + 0.12 * wear), mottle=0.05 + 0.02 * wear
+    bone_map = mineral(
+        spongy, cortical, tissue, view, rng, roughness=1 + 0.12 * wear, mottle=0.05 + 0.02 * wear
     )
-    mineral = spongy * np.float32(tissue.trabecular) * (1 + pattern)
-    bone_map = np.maximum(mineral + cortical * (1 + 0.5 * pattern), 0)
-    leg, flesh = _soft_tissue(anatomy, tissue, x, y)
-    # Muscle bellies and fat planes run along the leg.
-    flesh *= 1 + np.float32(0.012) * patches(rng, view, (12, 24), 2.5)
-    return Paths(fat=np.maximum(leg - flesh, 0), muscle=np.maximum(flesh - bone_map, 0), bone=bone_map)
+    leg, flesh = leg_thickness(anatomy.width, anatomy.axis, tissue, x, y)
+    return soft_paths(leg, flesh, bone_map, view, rng)
+
+
+def mineral(
+    spongy: Map,
+    cortical: Map,
+    tissue: Tissue,
+    view: View,
+    rng: np.random.Generator,
+    *,
+    roughness: float = 1.0,
+    mottle: float = 0.05,
+) -> Map:
+    """Path through mineralised bone, mm, of spongy and cortical bone with their texture."""
+    pattern = trabeculae(rng, view, roughness=tissue.coarseness * roughness, mottle=mottle)
+    bone = spongy * np.float32(tissue.trabecular) * (1 + pattern)
+    return np.asarray(
+        np.maximum(bone + cortical * np.float32(tissue.cortex) * (1 + 0.5 * pattern), 0), np.float32
+    )
+
+
+def soft_paths(leg: Map, flesh: Map, bone: Map, view: View, rng: np.random.Generator) -> Paths:
+    """Fill a leg of given thickness with flesh, fat and bone; muscle bellies and fat planes run along it."""
+    flesh = flesh * (1 + np.float32(0.012) * patches(rng, view, 6.0, 2.5))
+    flesh *= 1 - np.float32(0.05) * fat_planes(rng, view)
+    return Paths(
+        fat=np.maximum(leg - flesh, 0),
+        muscle=np.maximum(flesh - bone, 0),
+        bone=bone,
+        metal=np.zeros_like(bone),
+    )
 
 
 def _joint_bone(anatomy: Anatomy, bone: Bone, build: _Build, view: View, x: Map, y: Map) -> tuple[Map, Map]:
@@ -149,8 +181,13 @@ def _joint_bone(anatomy: Anatomy, bone: Bone, build: _Build, view: View, x: Map,
     plate = load * (build.plate * np.exp(-to_joint / 0.9) + build.dense * np.exp(-to_joint / 5.0))
     # The cortex is a thin shell near the joint and thickens towards the shaft.
     shaft = np.clip(height - 0.25, 0, 1)
+    shaft = np.minimum(shaft, 0.7)
     shell = (2.6 + 9.0 * shaft) * np.exp(-to_side / (0.7 + 1.6 * shaft)) + 0.6 * np.exp(-to_side / 3.0)
     sclerosis = _sclerosis(anatomy, x, to_joint / np.float32(build.sclerosis))
+    # The shaft is a tube of cortical bone around marrow.
+    tube = np.clip((height - 0.75) / np.float32(1.1), 0, 1)
+    shell += tube * (13.0 * np.exp(-to_side / 2.6) + 5.0)
+    spongy *= 1 - 0.8 * tube
     cortical = inside * (plate + shell + sclerosis + _lines(bone, view))
     return np.asarray(spongy, np.float32), np.asarray(cortical, np.float32)
 
@@ -191,7 +228,7 @@ def _lines(bone: Bone, view: View) -> Map:
     return cv2.GaussianBlur(drawn, (0, 0), sigma) * np.float32(_LINE * sigma * np.sqrt(2 * np.pi))
 
 
-def _round_bone(outline: Curve, view: View, depth: float, radius: float, shell: float) -> tuple[Map, Map]:
+def round_bone(outline: Curve, view: View, depth: float, radius: float, shell: float) -> tuple[Map, Map]:
     """Spongy and cortical path of a rounded bone (fibula, patella), mm."""
     fine = view.finer(_FINER)
     mask = _filled(fine.shape, fine.place(outline))
@@ -208,16 +245,52 @@ def _add_cysts(spongy: Map, cortical: Map, cysts: Curve, x: Map, y: Map) -> None
         cortical += 1.0 * np.exp(-(((r - 1.15) / 0.25) ** 2))
 
 
-def _soft_tissue(anatomy: Anatomy, tissue: Tissue, x: Map, y: Map) -> tuple[Map, Map]:
-    """Thickness of the whole leg, and of its flesh without the subcutaneous fat, mm."""
-    lateral, medial = tissue.half_width
-    taper = 1 - 0.10 * y / anatomy.width + 0.06 * np.sin(3 * y / anatomy.width)
-    u = np.where(x < 0, -x / lateral, x / medial) / taper
+def leg_thickness(
+    width: float, axis: Callable[[Curve], Curve], tissue: Tissue, x: Map, y: Map
+) -> tuple[Map, Map]:
+    """Thickness of the whole leg, and of its flesh without the subcutaneous fat, mm.
+
+    Args:
+        width: Width of the plateau, mm.
+        axis: Shift of the leg's axis at a height.
+        tissue: Of the leg.
+        x: (H, W) mm in the knee's frame.
+        y: (H, W) likewise.
+    """
+    height = (y / np.float32(width)).astype(np.float32)
+    # The tables are read by one column of heights and spread: interpolating every pixel is slow.
+    rows = np.linspace(float(height.min()), float(height.max()), 256)
+    place = (height - np.float32(rows[0])) * np.float32(255 / max(rows[-1] - rows[0], 1e-6))
+
+    top = np.zeros_like(place)
+
+    def along(values: npt.NDArray[np.floating]) -> Map:
+        line = np.asarray(values, np.float32)[None, :]
+        spread = cv2.remap(line, place, top, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(spread, np.float32)
+
+    across = x - along(axis(rows * width))
+    lateral, medial = (
+        along(half / table[0] * np.interp(rows, *table[1:]))
+        for half, table in zip(tissue.half_width, _SKIN, strict=True)
+    )
+    thickness = tissue.leg * along(np.interp(rows, *_THICKNESS[1:]))
+    u = np.where(across < 0, -across / lateral, across / medial)
     v = u / (1 - tissue.fat)
-    # Flatter than an ellipse: the popliteal fossa and the extensor take from the middle.
-    leg = tissue.leg * np.sqrt(np.clip(1 - u**4, 0, 1))
-    flesh = tissue.leg * (1 - tissue.fat) * np.sqrt(np.clip(1 - v**4, 0, 1))
+    # A little flatter than an ellipse: the popliteal fossa and the extensor take from the middle.
+    leg = thickness * np.sqrt(np.clip(1 - u**4, 0, 1))
+    flesh = thickness * np.float32(1 - tissue.fat) * np.sqrt(np.clip(1 - v**4, 0, 1))
     return leg.astype(np.float32), np.minimum(leg, flesh).astype(np.float32)
+
+
+def _table(points: template.Points) -> tuple[float, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Value at the joint, and heights and values of a smooth line through the control points."""
+    curve = smooth(points)
+    return float(np.interp(0, curve[:, 1], curve[:, 0])), curve[:, 1], curve[:, 0]
+
+
+_SKIN: Final = (_table(template.SKIN_LATERAL), _table(template.SKIN_MEDIAL))
+_THICKNESS: Final = _table(template.THICKNESS)
 
 
 def _bump(x: Map, centre: float, width: float) -> Map:
@@ -241,7 +314,9 @@ def _filled(shape: tuple[int, int], *polygons: Curve) -> npt.NDArray[np.uint8]:
 
 def _depth(mask: npt.NDArray[np.uint8], fine: View) -> Map:
     """Distance of every pixel inside `mask` to its edge, mm, on the view's own pixels."""
-    return _averaged(cv2.distanceTransform(mask, cv2.DIST_L2, 5) * np.float32(fine.spacing))
+    # OpenCV gives a huge number where no edge is on the image.
+    pixels = np.minimum(cv2.distanceTransform(mask, cv2.DIST_L2, 5), np.float32(1e5))
+    return _averaged(pixels * np.float32(fine.spacing))
 
 
 def _averaged(fine: Map) -> Map:

@@ -22,6 +22,10 @@ _PLATEAU_HEIGHT: Final = 0.61
 """Height of the plateau in the crop, from its top; the middle of the joint space lies a little above."""
 
 
+KEY_POINTS: Final = (0, 6, 12, 13, 21, 29)
+"""Which of the 30 points of the joint line are the six key points: femur0, 6, 12 and tibia0, 8, 16."""
+
+
 @dataclass(frozen=True, slots=True)
 class Truth:
     """What is known about a simulated knee because it was drawn so.
@@ -35,8 +39,11 @@ class Truth:
         TM: Osteophyte at the medial tibia, 0-3.
         JSN_L: Lateral joint space narrowing, 0-3.
         JSN_M: Medial joint space narrowing, 0-3.
-        key_points: (6, 2) x, y in pixels (centre of the first pixel is 0, 0): femur lateral margin, notch,
-            femur medial margin, tibia lateral margin, eminence, tibia medial margin.
+        SC_L: Subchondral sclerosis of the lateral tibia, 0-3.
+        SC_M: Subchondral sclerosis of the medial tibia, 0-3.
+        points: (30, 2) the joint line, x, y in pixels (centre of the first pixel is 0, 0): femur0 .. femur12
+            from the lateral margin over the notch (femur6) to the medial margin, then tibia0 .. tibia16 over
+            the eminence (tibia8).
         jsw_lateral: Smallest lateral joint space width, pixels.
         jsw_medial: Smallest medial joint space width, pixels.
         jsw_lateral_mm: The same in the detector's plane, mm.
@@ -51,11 +58,18 @@ class Truth:
     TM: int
     JSN_L: int
     JSN_M: int
-    key_points: npt.NDArray[np.float64]
+    SC_L: int
+    SC_M: int
+    points: npt.NDArray[np.float64]
     jsw_lateral: float
     jsw_medial: float
     jsw_lateral_mm: float
     jsw_medial_mm: float
+
+    @property
+    def key_points(self) -> npt.NDArray[np.float64]:
+        """(6, 2) of the points: femur0, femur6 (notch), femur12, tibia0, tibia8 (eminence), tibia16."""
+        return self.points[list(KEY_POINTS)]
 
 
 @dataclass(frozen=True)
@@ -111,7 +125,7 @@ def draw_graded_crop(rng: np.random.Generator, grades: Grades, side: Side, *, si
     tissue, technique = draw_tissue(rng, parameters.width), draw_technique(rng)
     anatomy = build_anatomy(parameters, grades)
     # Noise belongs to the film and not to the leg: a mirrored knee has the mirrored anatomy, not pixels.
-    pixels = expose(paths(anatomy, tissue, view, rng), technique, view, rng)
+    pixels = expose(paths(anatomy, tissue, view, rng), technique, view.spacing, view.shape, rng)
     return Phantom(pixels, _truth(anatomy, view), round(view.spacing, 4))
 
 
@@ -129,10 +143,10 @@ def _truth(anatomy: Anatomy, view: View) -> Truth:
     g = anatomy.grades
     return Truth(
         side=view.side,
-        **{name: getattr(g, name) for name in ("KL", "FL", "FM", "TL", "TM", "JSN_L", "JSN_M")},
-        key_points=view.place(anatomy.key_points),
-        jsw_lateral=anatomy.jsw_lateral / view.spacing,
-        jsw_medial=anatomy.jsw_medial / view.spacing,
-        jsw_lateral_mm=anatomy.jsw_lateral,
-        jsw_medial_mm=anatomy.jsw_medial,
+        **{name: getattr(g, name) for name in g.__slots__},
+        points=view.place(anatomy.points),
+        jsw_lateral=anatomy.jsw_lateral[0] / view.spacing,
+        jsw_medial=anatomy.jsw_medial[0] / view.spacing,
+        jsw_lateral_mm=anatomy.jsw_lateral[0],
+        jsw_medial_mm=anatomy.jsw_medial[0],
     )

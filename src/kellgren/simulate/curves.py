@@ -36,9 +36,11 @@ def area(polygon: Curve) -> float:
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
-def smallest_gap(upper: Curve, lower: Curve, window: tuple[float, float]) -> float:
-    """Smallest vertical distance from `upper` down to `lower` for x in `window`; negative if they cross."""
+def gap(upper: Curve, lower: Curve, window: tuple[float, float]) -> tuple[float, float]:
+    """Smallest and mean vertical distance from `upper` down to `lower` for x in `window`.
+
+    Negative where they cross.
+    """
     x = np.linspace(*window, 64)
-    above = np.interp(x, upper[:, 0], upper[:, 1])
-    below = np.interp(x, lower[:, 0], lower[:, 1])
-    return float(np.min(below - above))
+    distance = np.interp(x, lower[:, 0], lower[:, 1]) - np.interp(x, upper[:, 0], upper[:, 1])
+    return float(np.min(distance)), float(np.mean(distance))

@@ -15,7 +15,13 @@ from kellgren.vocabulary import Side
 
 Format = Literal["png", "dicom", "mixed"]
 
-COLUMNS: Final = ("name", "split", "patient", "side", "KL", "FL", "FM", "TL", "TM", "JSN_L", "JSN_M")
+GRADES: Final[dict[str, str]] = {
+    **{name: name for name in ("KL", "FL", "FM", "TL", "TM", "JSN_L", "JSN_M")},
+    **{"SC_FL": "SC_L", "SC_FM": "SC_M", "SC_TL": "SC_L", "SC_TM": "SC_M"},
+}
+"""Columns of readings and the drawn grade of each: both bones of a compartment are sclerotic alike."""
+
+COLUMNS: Final = ("name", "split", "patient", "side", *GRADES)
 """Columns of `labels.csv`."""
 
 
@@ -34,8 +40,8 @@ def simulate(
     grades. Knee i depends on `seed` and i alone: a larger set starts with the smaller one.
 
     Writes `images/NAME.png` (8 bit) or `images/NAME.dcm` (12 bit), `labels.csv` (`COLUMNS`), and
-    `truth.json`: by name `key_points` (six x, y), `jsw_lateral`, `jsw_medial` in pixels, the same with
-    `_mm`, and `spacing_mm`.
+    `truth.json`: by name `key_points` (six x, y), `points` (thirty), `jsw_lateral`, `jsw_medial` in pixels,
+    the same with `_mm`, and `spacing_mm`.
 
     Args:
         out: Folder to write into; made if absent.
@@ -65,8 +71,8 @@ def simulate(
         patient = f"sim{index // 2:04d}"
         name = f"{patient}{phantom.truth.side}"
         split = "val" if index // 2 % 5 == 4 else "train"
-        grades = {column: getattr(phantom.truth, column) for column in COLUMNS[3:]}
-        rows.append({"name": name, "split": split, "patient": patient, **grades})
+        grades = {column: getattr(phantom.truth, drawn) for column, drawn in GRADES.items()}
+        rows.append({"name": name, "split": split, "patient": patient, "side": phantom.truth.side, **grades})
         truths[name] = _described(phantom)
         files.append(_write(phantom, images / name, format, index // 2))
     with (out / "labels.csv").open("w", newline="", encoding="utf-8") as stream:
@@ -95,6 +101,7 @@ def _described(phantom: Phantom) -> dict[str, object]:
     truth = phantom.truth
     return {
         "key_points": truth.key_points.round(2).tolist(),
+        "points": truth.points.round(2).tolist(),
         "jsw_lateral": round(truth.jsw_lateral, 3),
         "jsw_medial": round(truth.jsw_medial, 3),
         "jsw_lateral_mm": round(truth.jsw_lateral_mm, 3),

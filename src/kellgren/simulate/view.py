@@ -56,3 +56,8 @@ class View:
         x, y = ((o + 0.5) * factor - 0.5 for o in self.origin)
         h, w = self.shape
         return View((h * factor, w * factor), self.spacing / factor, (x, y), self.rotation, self.side)
+
+    def part(self, x0: int, y0: int, x1: int, y1: int) -> View:
+        """Cut the image to columns x0 .. x1 - 1 and rows y0 .. y1 - 1."""
+        origin = (self.origin[0] - x0, self.origin[1] - y0)
+        return View((y1 - y0, x1 - x0), self.spacing, origin, self.rotation, self.side)
