@@ -1,0 +1,124 @@
+"""The joint line as 30 points, and how it is found on a crop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from kellgren import bundle as bundles
+from kellgren import steps
+from kellgren.bundle import Bundle
+from kellgren.errors import BadBundle
+
+FloatArray = npt.NDArray[np.float64]
+
+FEMUR_POINTS: Final = 13
+TIBIA_POINTS: Final = 17
+POINTS: Final = FEMUR_POINTS + TIBIA_POINTS
+
+BUNDLE: Final = "contour"
+"""Name of the packaged joint-line bundle."""
+
+KEY_POINTS: Final = (0, 6, 12, 13, 21, 29)
+"""Lateral margin, notch, medial margin of the femur; lateral margin, eminence, medial margin of the tibia."""
+
+_SURE: Final = 0.1
+"""Spread of the heat maps, in joint widths, at which `Contour.score` is one half."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contour:
+    """The joint line of one crop, in the crop's pixels: (0, 0) is the centre of the first pixel.
+
+    Attributes:
+        femur: (13, 2) points as (x, y): lateral margin of the condyle, notch at index 6, medial margin.
+        tibia: (17, 2): lateral margin of the plateau, eminence at index 8, medial margin.
+        score: How sure the network is of the points on the whole, 0 .. 1 (see `docs/explanation`).
+    """
+
+    femur: FloatArray
+    tibia: FloatArray
+    score: float
+
+    @property
+    def width(self) -> float:
+        """The joint's width: distance of the two margins of the plateau, pixels."""
+        return float(np.hypot(*(self.tibia[-1] - self.tibia[0])))
+
+    @property
+    def key_points(self) -> FloatArray:
+        """(6, 2): lateral margin, notch, medial margin of the femur; the same of the tibia (eminence)."""
+        return np.concatenate((self.femur, self.tibia))[list(KEY_POINTS)]
+
+    def mirrored(self, columns: int) -> Contour:
+        """The same contour on the crop flipped left to right; index 0 stays lateral.
+
+        Args:
+            columns: Width of the crop, pixels.
+        """
+        flip, shift = np.array([-1.0, 1.0]), np.array([columns - 1.0, 0.0])
+        return Contour(self.femur * flip + shift, self.tibia * flip + shift, self.score)
+
+
+class ContourModel:
+    """A joint-line bundle ready to find contours. Safe to use from several threads at once.
+
+    Args:
+        bundle: A bundle whose graph gives `points` (N, 30, 2) and `spread` (N, 30) in fractions of the image.
+        threads: Threads that one evaluation may use.
+
+    Raises:
+        BadBundle: If it is not such a bundle.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        if bundle.card.kind != "contour":
+            raise BadBundle(f"{bundle.card.title} is a {bundle.card.kind}, not a joint-line model")
+        self.bundle = bundle
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(bundle.graph(), options, providers=["CPUExecutionProvider"])
+        except BadBundle:
+            raise
+        except Exception as error:
+            raise BadBundle(f"onnxruntime cannot load the graph: {error}", path=str(bundle.root)) from error
+        outputs = {output.name for output in self._session.get_outputs()}
+        if not {"points", "spread"} <= outputs or len(bundle.card.inputs) != 1:
+            raise BadBundle("not a joint-line bundle: the graph gives no points", path=str(bundle.root))
+
+    def find(self, crop: steps.Image) -> Contour:
+        """Find the joint line.
+
+        Args:
+            crop: (H, W) float32 in [0, 1], bone bright, lateral on the left: a left knee is mirrored first.
+
+        Returns:
+            The contour before refinement, in pixels of `crop`.
+        """
+        entry = self.bundle.card.inputs[0]
+        tensor = steps.apply(crop, entry.steps)[None, None]
+        points, spread = self._session.run(["points", "spread"], {entry.name: tensor})
+        size = np.array([crop.shape[1], crop.shape[0]], dtype=np.float64)
+        pixels = points[0].astype(np.float64) * size - 0.5
+        femur, tibia = pixels[:FEMUR_POINTS], pixels[FEMUR_POINTS:]
+        width = max(float(np.hypot(*(tibia[-1] - tibia[0]))), 1.0)
+        doubt = float(np.median(spread[0])) * float(size.mean()) / width
+        return Contour(femur, tibia, 1.0 / (1.0 + (doubt / _SURE) ** 2))
+
+
+@lru_cache(maxsize=1)
+def packaged() -> ContourModel:
+    """The packaged model, loaded once.
+
+    Raises:
+        BadBundle: If it is missing or damaged.
+    """
+    return ContourModel(bundles.load(BUNDLE))
