@@ -11,7 +11,9 @@ from films import raster, write
 from kellgren import bundle
 from kellgren.errors import NotAKnee
 from kellgren.grade import Grader
-from kellgren.simulate import write_dicom, write_png
+from kellgren.locate.boxes import iou
+from kellgren.report.picture import draw
+from kellgren.simulate import draw_film, write_dicom, write_png
 from stub_bundle import card
 
 FEATURES = ("FL", "FM", "TL", "TM", "JSN_L", "JSN_M")
@@ -154,7 +156,8 @@ def test_package_offers_the_same_names():
 def stub(tmp_path, stub_session):
     def make(certainty=40.0, **changes):
         stub_session.certainty = certainty
-        return Grader(bundle.load(stub_bundle.write_bundle(tmp_path / "stub", card(**changes))))
+        opened = bundle.load(stub_bundle.write_bundle(tmp_path / "stub", card(**changes)))
+        return Grader(opened, localiser=stub_bundle.CropsOnly())
 
     return make
 
@@ -284,7 +287,7 @@ def test_decision_rule_is_the_cards(stub):
 def test_oblong_image_is_no_crop_unless_the_user_says_so(stub, tmp_path, shape):
     path = write(tmp_path, "9000099R.png", halves(shape=shape))
     grader = stub()
-    with pytest.raises(NotAKnee, match=f"{shape[1]} x {shape[0]} pixels looks like a whole film"):
+    with pytest.raises(NotAKnee, match=r"no knee joint.*--input crop"):
         grader.grade(path)
     (knee,) = grader.grade(path, input="crop")
     assert knee.box == (0, 0, shape[1], shape[0])
@@ -295,9 +298,61 @@ def test_nearly_square_image_is_a_crop(stub):
     assert knee.box == (0, 0, 104, 96)
 
 
-def test_film_input_is_refused_with_a_remedy(stub):
-    with pytest.raises(NotAKnee, match=r"whole film.*--input crop"):
+def test_a_film_without_a_joint_is_refused_with_a_remedy(stub):
+    with pytest.raises(NotAKnee, match=r"no knee joint.*--input crop"):
         stub().grade_bytes(halves(), "film.png", input="film")
+
+
+def test_a_crop_that_the_localiser_does_not_know_is_referred(grader):
+    (knee,) = grader.grade_bytes(halves(shape=(299, 299)), "9000099R.png", input="crop")
+    assert "the localiser does not recognise a knee joint in front view" in knee.reasons
+
+
+@pytest.fixture(scope="module")
+def film():
+    return draw_film(np.random.default_rng(3), knees=2, view="ap", hardware="none", inverted=False)
+
+
+@pytest.fixture(scope="module")
+def on_film(grader, film):
+    return grader.grade_bytes(raster((film.pixels >> 8).astype(np.uint8)), "film.png", explain=True)
+
+
+def test_both_knees_of_a_film_are_graded(on_film, film):
+    assert [knee.knee for knee in on_film] == [1, 2]
+    for knee, drawn in zip(on_film, film.knees, strict=True):
+        assert iou(np.array([knee.box]), np.array([drawn.box]))[0, 0] > 0.7
+        assert knee.side in (drawn.side, None)
+        assert knee.overview is not None
+        assert not knee.overview.is_image
+        assert draw(knee).size[0] > 1000
+
+
+def test_key_points_of_a_film_are_inside_its_boxes(on_film):
+    for knee in on_film:
+        x0, y0, x1, y1 = knee.box
+        assert ((knee.points > [x0, y0]) & (knee.points < [x1, y1])).all()
+
+
+def test_joint_space_is_in_widths_without_a_spacing(on_film):
+    for knee in on_film:
+        if knee.side is not None:
+            assert knee.joint_space.unit == "width"
+            assert 0 <= knee.joint_space.medial.minimum <= 0.2
+
+
+def test_joint_space_is_in_millimetres_with_one(grader, phantoms, tmp_path):
+    path = write_dicom(phantoms["R"], tmp_path / "film.dcm")
+    (knee,) = grader.grade(path, input="crop")
+    assert knee.joint_space.unit == "mm"
+    assert knee.joint_space.spacing_source == "detector"
+    assert 0 <= knee.joint_space.medial.minimum < 12
+
+
+def test_one_stated_side_for_a_film_of_two_knees_is_referred(grader, film):
+    encoded = raster((film.pixels >> 8).astype(np.uint8))
+    for knee in grader.grade_bytes(encoded, "9000099R.png"):
+        assert "but the film shows 2 knees" in knee.reason
 
 
 def test_black_image_is_no_knee(stub):

@@ -1,15 +1,18 @@
-"""Golden inputs: simulated crops stored in a bundle with what it said of them, so that drift is noticed."""
+"""Golden inputs: simulated images stored in a bundle with what it said of them, so that drift is noticed."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
-from kellgren.bundle import Bundle
+from kellgren import locate, measure, steps
+from kellgren.bundle import Bundle, Kind
 from kellgren.errors import BadBundle
 from kellgren.predict import Model
 from kellgren.read import read_bytes
@@ -19,7 +22,14 @@ from kellgren.vocabulary import Side
 FOLDER: Final = "golden"
 OUTPUTS: Final = "outputs.json"
 TOLERANCE: Final = 1e-3
-"""Largest difference in a probability: processors differ by about 1e-6, a wrong step by far more."""
+"""Largest difference in a probability, or in a place as a share of the image: processors differ by about
+1e-6, a wrong step by far more."""
+
+_KEYS: Final[Mapping[Kind, str]] = {"grader": "probabilities", "localiser": "joints", "contour": "points"}
+_THINGS: Final = {"probabilities": "tasks", "joints": "numbers of knees", "points": "bones"}
+
+Say = Callable[[npt.NDArray[np.uint16], Side | None], dict[str, list[float]]]
+"""A film's pixels and the side it shows -> named numbers that the bundle gives for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +39,7 @@ class Check:
     Attributes:
         title: `name@version`.
         inputs: Number of golden inputs.
-        largest: Largest difference in any probability.
+        largest: Largest difference in any probability or place.
         passed: Whether it is within `TOLERANCE`.
     """
 
@@ -48,13 +58,47 @@ class Check:
         }
 
 
-def _outputs(model: Model, image: bytes, name: str, side: Side) -> dict[str, list[float]]:
-    film = standardise(read_bytes(image, name))
-    probabilities = model.predict(film.pixels, side).probabilities
-    return {task: [round(float(p), 7) for p in values] for task, values in probabilities.items()}
+def _voice(bundle: Bundle) -> Say:
+    """What a bundle has to say, by its kind."""
+    if bundle.card.kind == "localiser":
+        cascade = locate.open_bundle(bundle)
+
+        def joints(pixels: npt.NDArray[np.uint16], side: Side | None) -> dict[str, list[float]]:
+            del side
+            size = np.array([pixels.shape[1], pixels.shape[0]], dtype=np.float64)
+            return {
+                f"knee{i}": [*(joint.box / np.tile(size, 2)), joint.score, *(joint.points / size).ravel()]
+                for i, joint in enumerate(cascade.find(pixels), 1)
+            }
+
+        return joints
+    if bundle.card.kind == "contour":
+        contour = measure.ContourModel(bundle)
+
+        def points(pixels: npt.NDArray[np.uint16], side: Side | None) -> dict[str, list[float]]:
+            crop = steps.unit_range(pixels)
+            found = contour.find(steps.mirror(crop) if steps.mirrors(side, "as_right") else crop)
+            size = np.array([pixels.shape[1], pixels.shape[0]], dtype=np.float64)
+            return {
+                "femur": [float(v) for v in (found.femur / size).ravel()],
+                "tibia": [float(v) for v in (found.tibia / size).ravel()],
+            }
+
+        return points
+    model = Model(bundle)
+
+    def probabilities(pixels: npt.NDArray[np.uint16], side: Side | None) -> dict[str, list[float]]:
+        return {task: list(values) for task, values in model.predict(pixels, side).probabilities.items()}
+
+    return probabilities
 
 
-def write(bundle: Bundle, folder: Path, images: dict[str, tuple[bytes, Side]]) -> None:
+def _outputs(say: Say, image: bytes, name: str, side: Side | None) -> dict[str, list[float]]:
+    numbers = say(standardise(read_bytes(image, name)).pixels, side)
+    return {key: [round(float(number), 7) for number in values] for key, values in numbers.items()}
+
+
+def write(bundle: Bundle, folder: Path, images: Mapping[str, tuple[bytes, Side | None]]) -> None:
     """Store simulated images and what the bundle says of them under `folder/golden`.
 
     Args:
@@ -64,11 +108,11 @@ def write(bundle: Bundle, folder: Path, images: dict[str, tuple[bytes, Side]]) -
     """
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
-    model = Model(bundle)
+    say = _voice(bundle)
     outputs = {}
     for name, (image, side) in images.items():
         (target / name).write_bytes(image)
-        outputs[name] = {"side": side, "probabilities": _outputs(model, image, name, side)}
+        outputs[name] = {"side": side, _KEYS[bundle.card.kind]: _outputs(say, image, name, side)}
     (target / OUTPUTS).write_text(json.dumps(outputs, indent=1) + "\n", encoding="utf-8")
 
 
@@ -83,12 +127,12 @@ def check(bundle: Bundle) -> Check:
         stored = json.loads(folder.joinpath(OUTPUTS).read_text(encoding="utf-8"))
     except (OSError, KeyError, ValueError) as error:
         raise BadBundle("no readable golden outputs in the bundle", path=str(bundle.root)) from error
-    model = Model(bundle)
+    say, key = _voice(bundle), _KEYS[bundle.card.kind]
     largest = 0.0
     for name, entry in stored.items():
-        now = _outputs(model, folder.joinpath(name).read_bytes(), name, entry["side"])
-        if now.keys() != entry["probabilities"].keys():
-            raise BadBundle(f"golden outputs of {name} are for other tasks", path=str(bundle.root))
-        for task, values in entry["probabilities"].items():
-            largest = max(largest, float(np.abs(np.array(values) - now[task]).max()))
+        now = _outputs(say, folder.joinpath(name).read_bytes(), name, entry["side"])
+        if now.keys() != entry[key].keys():
+            raise BadBundle(f"golden outputs of {name} are for other {_THINGS[key]}", path=str(bundle.root))
+        for thing, values in entry[key].items():
+            largest = max(largest, float(np.abs(np.array(values) - now[thing]).max()))
     return Check(bundle.card.title, len(stored), largest, bool(stored) and largest <= TOLERANCE)

@@ -1,108 +1,35 @@
 """Grading: a file in, one assessment a knee out.
 
-This is the way of a radiograph in one place: read, standardise, (locate and crop,) predict, decide.
+This is the way of a radiograph in one place: read, standardise, locate, crop, orient, predict, decide,
+measure.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final
 
+import cv2
 import numpy as np
-import numpy.typing as npt
 
 from kellgren import bundle as bundles
-from kellgren import calibrate
+from kellgren import calibrate, locate, measure, orient, steps
+from kellgren.assessment import Assessment, Grading, Overview
 from kellgren.errors import NotAKnee
+from kellgren.locate import Framed, InputKind
+from kellgren.measure import JointSpace
+from kellgren.orient import Orientation
 from kellgren.predict import Model, Prediction, oriented_tasks
-from kellgren.read import DEFAULT_LIMITS, Limits, Radiograph, read, read_bytes
+from kellgren.read import DEFAULT_LIMITS, Limits, Metadata, Radiograph, Stated, read, read_bytes
+from kellgren.read.metadata import NOTHING_STATED
 from kellgren.standardise import Film, standardise
-from kellgren.vocabulary import Side, SideSource
+from kellgren.vocabulary import Side
 
-InputKind = Literal["auto", "film", "crop"]
-
-SQUARE: float = 0.1
-"""Largest relative difference of width and height of an image that `auto` takes for a crop."""
-
-
-@dataclass(frozen=True, slots=True)
-class Grading:
-    """One task of one knee.
-
-    Attributes:
-        task: Column name, e.g. `"KL"`.
-        grade: Decided grade.
-        probabilities: Of each grade; calibrated if `calibrated`.
-        interval: Lowest and highest grade of the conformal interval, or None without one.
-        calibrated: Whether the bundle has a temperature for this task.
-    """
-
-    task: str
-    grade: int
-    probabilities: tuple[float, ...]
-    interval: tuple[int, int] | None
-    calibrated: bool
-
-    @property
-    def expected(self) -> float:
-        """Expectation of the grade under the probabilities."""
-        return math.fsum(grade * p for grade, p in enumerate(self.probabilities))
-
-
-@dataclass(frozen=True, slots=True)
-class Assessment:
-    """One graded knee.
-
-    Attributes:
-        path: The file.
-        knee: 1, 2 from the image's left to right.
-        side: Which knee, if known.
-        side_source: `tag`, `image`, `name`, `user` or None.
-        box: x0, y0, x1, y1 in pixels of the stored image, origin top left.
-        gradings: By task. Features that depend on the side are absent where the side is not known.
-        reasons: Why a person must read this one; empty if nobody must.
-        notes: Remarks that do not by themselves ask for a reader.
-        model: Bundle, `name@version`.
-        maps: By task, (C, h, w) share of each place in the logit; only when asked for.
-        view: (h, w) what the network saw of the crop, 0..1, in the crop's own orientation; with `maps`.
-    """
-
-    path: Path
-    knee: int
-    side: Side | None
-    side_source: SideSource | None
-    box: tuple[float, float, float, float]
-    gradings: Mapping[str, Grading]
-    reasons: tuple[str, ...]
-    notes: tuple[str, ...]
-    model: str
-    maps: Mapping[str, npt.NDArray[np.float32]] | None = None
-    view: npt.NDArray[np.float32] | None = None
-
-    def __getitem__(self, task: str) -> Grading:
-        return self.gradings[task]
-
-    def __contains__(self, task: object) -> bool:
-        return task in self.gradings
-
-    @property
-    def refer(self) -> bool:
-        """Whether a person must read this knee."""
-        return bool(self.reasons)
-
-    @property
-    def status(self) -> Literal["graded", "refer"]:
-        """`graded`, or `refer`: graded, but a person must read it."""
-        return "refer" if self.refer else "graded"
-
-    @property
-    def reason(self) -> str:
-        """The reasons in one line."""
-        return "; ".join(self.reasons)
+_OVERVIEW: Final = 640
+"""Longer side of the film in a picture, pixels."""
 
 
 class Grader:
@@ -110,6 +37,7 @@ class Grader:
 
     Args:
         bundle: The opened bundle.
+        localiser: Finds the knees on films; the packaged one by default.
         threads: Threads for one network evaluation; grade several films at once instead for throughput.
         limits: Sizes that are checked before a file is decoded.
 
@@ -118,9 +46,16 @@ class Grader:
     """
 
     def __init__(
-        self, bundle: bundles.Bundle, *, threads: int | None = None, limits: Limits = DEFAULT_LIMITS
+        self,
+        bundle: bundles.Bundle,
+        *,
+        localiser: locate.Cascade | None = None,
+        threads: int | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self.model = Model(bundle, threads=processors() if threads is None else threads)
+        count = processors() if threads is None else threads
+        self.model = Model(bundle, threads=count)
+        self.localiser = locate.load(threads=count) if localiser is None else localiser
         self.limits = limits
 
     @property
@@ -134,6 +69,7 @@ class Grader:
         *,
         input: InputKind = "auto",  # noqa: A002 - the contract's word
         side: Side | None = None,
+        metadata: Metadata | Stated | None = None,
         explain: bool = False,
     ) -> list[Assessment]:
         """Grade every knee of one file.
@@ -143,6 +79,7 @@ class Grader:
             input: `crop`: the image is one tibiofemoral joint; `film`: find the knees first; `auto`: tell
                 which from the image.
             side: The user's word on which knee it is.
+            metadata: What else the user states: of this file, or a table with a row about it.
             explain: Also keep class activation maps and what the network saw.
 
         Returns:
@@ -152,7 +89,8 @@ class Grader:
             UnreadableImage: The file cannot be decoded.
             NotAKnee: There is nothing to grade; the message says why.
         """
-        return self._grade(read(path, side=side, limits=self.limits), input, explain=explain)
+        stated = _stated(metadata, path)
+        return self._grade(read(path, side=side, stated=stated, limits=self.limits), input, explain=explain)
 
     def grade_bytes(
         self,
@@ -161,39 +99,54 @@ class Grader:
         *,
         input: InputKind = "auto",  # noqa: A002
         side: Side | None = None,
+        metadata: Metadata | Stated | None = None,
         explain: bool = False,
     ) -> list[Assessment]:
         """Grade every knee of a file that is already in memory; `path` is what it is called.
 
         Arguments, result and errors are those of `grade`.
         """
-        return self._grade(read_bytes(data, path, side=side, limits=self.limits), input, explain=explain)
+        stated = _stated(metadata, path)
+        film = read_bytes(data, path, side=side, stated=stated, limits=self.limits)
+        return self._grade(film, input, explain=explain)
 
     def _grade(self, radiograph: Radiograph, kind: InputKind, *, explain: bool) -> list[Assessment]:
         film = standardise(radiograph)
-        _require_crop(film, radiograph.path, kind)
-        return [self._assess(film, radiograph.path, explain=explain)]
+        joints = locate.frame(film.pixels, kind, self.localiser, radiograph.path)
+        stated = film.laterality
+        known = stated.side if len(joints) == 1 else None
+        predictions = [self.model.predict(joint.pixels, known, maps=explain) for joint in joints]
+        if len(joints) == 1:
+            sides: tuple[Orientation, ...] = (orient.one(stated, predictions[0].side),)
+        else:
+            sides = orient.several(stated, [prediction.side for prediction in predictions])
+        assessments = []
+        for i, (joint, side) in enumerate(zip(joints, sides, strict=True)):
+            if side.side != predictions[i].side and side.side is not None:  # known from the other knee
+                predictions[i] = self.model.predict(joint.pixels, side.side, maps=explain)
+            assessment = self._assess(film, joint, side, predictions[i], radiograph.path)
+            extra = {"maps": predictions[i].maps, **self._pictures(film, joint)} if explain else {}
+            assessments.append(replace(assessment, knee=i + 1, **extra))
+        return assessments
 
-    def _assess(self, film: Film, path: Path, *, explain: bool) -> Assessment:
-        laterality = film.laterality
-        prediction = self.model.predict(film.pixels, laterality.side, maps=explain)
-        side, source = laterality.side, laterality.source
-        if side is None and laterality.conflict is None and prediction.side is not None:
-            side, source = prediction.side, "image"
+    def _assess(
+        self, film: Film, joint: Framed, side: Orientation, prediction: Prediction, path: Path
+    ) -> Assessment:
         gradings = self._decide(prediction, oriented=prediction.side is not None)
-        height, width = film.pixels.shape
+        space, remarks = _measure(film, joint, side.side)
+        x0, y0, x1, y1 = (float(c) for c in joint.box)
         return Assessment(
             path=path,
             knee=1,
-            side=side,
-            side_source=source,
-            box=(0.0, 0.0, float(width), float(height)),
+            side=side.side,
+            side_source=side.source,
+            box=(x0, y0, x1, y1),
+            points=joint.joint.points,
+            joint_space=space,
             gradings=gradings,
-            reasons=self._reasons(film, prediction, gradings),
-            notes=film.notes,
+            reasons=(*film.flags, *side.reasons, *self._reasons(joint, side, prediction, gradings)),
+            notes=(*film.notes, *remarks),
             model=self.title,
-            maps=prediction.maps if explain else None,
-            view=self._view(film) if explain else None,
         )
 
     def _decide(self, prediction: Prediction, *, oriented: bool) -> dict[str, Grading]:
@@ -219,25 +172,27 @@ class Grader:
         return gradings
 
     def _reasons(
-        self, film: Film, prediction: Prediction, gradings: Mapping[str, Grading]
+        self,
+        joint: Framed,
+        side: Orientation,
+        prediction: Prediction,
+        gradings: Mapping[str, Grading],
     ) -> tuple[str, ...]:
+        """What the networks have to say against themselves."""
         calibration = self.model.card.calibration
         reasons = []
-        if film.laterality.conflict:
-            reasons.append(film.laterality.conflict)
-        elif film.laterality.side is not None:
-            agreement = prediction.side_agreement
-            if agreement is not None and agreement < 1 - calibration.side_certainty:
-                reasons.append(
-                    f"side {film.laterality.side} by {film.laterality.source}, "
-                    "but the image looks like the other knee"
-                )
-            elif agreement is not None and agreement < (calibration.side_doubt or 0.0):
+        if joint.joint.score < self.localiser.settings.accept:
+            reasons.append("the localiser does not recognise a knee joint in front view")
+        if joint.cut_off:
+            reasons.append("the film's edge cuts the joint off")
+        agreement = prediction.side_agreement
+        if side.source not in (None, "image") and agreement is not None:
+            if agreement < 1 - calibration.side_certainty:
+                reasons.append(f"side {side.side} by {side.source}, but the image looks like the other knee")
+            elif agreement < (calibration.side_doubt or 0.0):
                 reasons.append(
                     "neither a right nor a left knee is to be recognised: is it a front view of a joint?"
                 )
-        elif prediction.side is None:
-            reasons.append("side unknown: lateral and medial cannot be told apart; name it with --side")
         if (
             calibration.atypical is not None
             and prediction.distance is not None
@@ -250,29 +205,46 @@ class Grader:
                 reasons.append(f"unsure: KL {low} to {high} are all plausible")
         return tuple(reasons)
 
-    def _view(self, film: Film) -> npt.NDArray[np.float32] | None:
-        """What the first input of the network showed, scaled to 0..1, in the crop's own orientation."""
-        if not self.model.card.inputs:
-            return None
-        entry = self.model.card.inputs[0]
-        shown = self.model.tensors(film.pixels, mirrored=False)[entry.name][0, 0]
-        low, high = float(shown.min()), float(shown.max())
-        return np.asarray((shown - low) / max(high - low, 1e-6), dtype=np.float32)
-
-
-def _require_crop(film: Film, path: Path, kind: InputKind) -> None:
-    """Refuse whole films for as long as there is nothing that finds the knees on them."""
-    height, width = film.pixels.shape
-    remedy = "cut out a square around each joint and use --input crop"
-    if kind == "film":
-        raise NotAKnee("this version cannot find knees on a whole film yet", path=path, remedy=remedy)
-    if kind == "auto" and abs(width - height) > SQUARE * max(width, height):
-        raise NotAKnee(
-            f"{width} x {height} pixels looks like a whole film, not a square crop of one joint, "
-            "and this version cannot find knees on whole films yet",
-            path=path,
-            remedy=remedy,
+    def _pictures(self, film: Film, joint: Framed) -> dict[str, Any]:
+        """What `--explain` shows of film, crop and network input."""
+        scale = min(1.0, _OVERVIEW / max(film.pixels.shape))
+        small = cv2.resize(film.pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        overview = Overview(
+            film=locate.eight_bit(np.asarray(small, dtype=np.uint16)),
+            film_scale=scale,
+            crop=locate.eight_bit(joint.pixels),
+            crop_box=joint.box,
+            is_image=joint.is_image,
         )
+        view = None
+        if self.model.card.inputs:
+            entry = self.model.card.inputs[0]
+            shown = self.model.tensors(joint.pixels, mirrored=False)[entry.name][0, 0]
+            low, high = float(shown.min()), float(shown.max())
+            view = np.asarray((shown - low) / max(high - low, 1e-6), dtype=np.float32)
+        return {"overview": overview, "view": view}
+
+
+def _measure(film: Film, joint: Framed, side: Side | None) -> tuple[JointSpace | None, tuple[str, ...]]:
+    """Joint space width of one knee, or why there is none."""
+    if side is None:
+        return None, ("no joint space width: the side is unknown",)
+    crop = steps.unit_range(joint.pixels)
+    if steps.mirrors(side, "as_right"):
+        crop = steps.mirror(crop)
+    spacing = film.spacing
+    try:
+        if spacing is None:
+            return measure.joint_space(crop), ()
+        return measure.joint_space(crop, (spacing.row, spacing.column), spacing.source), ()
+    except NotAKnee as error:
+        return None, (error.reason,)
+
+
+def _stated(metadata: Metadata | Stated | None, path: Path | str) -> Stated:
+    """What the user states about one file."""
+    found = metadata.find(path) if isinstance(metadata, Metadata) else metadata
+    return found or NOTHING_STATED
 
 
 def processors() -> int:

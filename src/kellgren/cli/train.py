@@ -21,6 +21,10 @@ def train(
     init: Annotated[
         str | None, typer.Option(help="Initial weights: a file, a folder of them, or hub.")
     ] = None,
+    films: Annotated[
+        Path | None,
+        typer.Option(help="Real films with boxes.csv, for a localiser.", file_okay=False, exists=True),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
 ) -> None:
     """Train a recipe and export the bundle to OUT/bundle. Downloads nothing unless --init hub says so."""
@@ -29,20 +33,27 @@ def train(
     require("train", "training")
     from kellgren import data as datasets
     from kellgren.cli import progress
-    from kellgren.learn import hardware
+    from kellgren.errors import BadRecipe
+    from kellgren.learn import hardware, kinds
     from kellgren.learn import recipe as recipes
-    from kellgren.learn import train as training
-    from kellgren.learn.export import export_run
 
-    run = training.Run(
-        recipe=recipes.load(recipe, size=size),
-        dataset=datasets.load(data),
-        out=out,
-        fold=fold,
-        seed=seed,
-        init=init,
-        hardware=hardware.choose(device),
+    chosen = kinds.from_dict(recipes.document(recipe, size=size))
+    if not isinstance(chosen, recipes.Recipe) and init is not None:
+        raise BadRecipe(f"{chosen.name!r} starts from random weights", remedy="leave --init out")
+    if not isinstance(chosen, kinds.FILM_RECIPES) and films is not None:
+        raise BadRecipe(f"{chosen.name!r} learns from crops alone", remedy="leave --films out")
+    written = kinds.train(
+        chosen,
+        kinds.Request(
+            data=datasets.load(data),
+            films=films,
+            out=out,
+            fold=fold,
+            seed=seed,
+            init=init,
+            hardware=hardware.choose(device),
+        ),
+        resume=resume,
+        track=progress.track,
     )
-    training.train(run, resume=resume, track=progress.track)
-    written = export_run(out, data, out / "bundle", track=progress.track)
     typer.echo(f"-> {written}", err=True)

@@ -13,6 +13,7 @@ from kellgren.bundle import Bundle
 from kellgren.errors import BadBundle
 from kellgren.locate.cascade import Cascade, Joint, Settings
 from kellgren.locate.framing import Framed, InputKind, frame
+from kellgren.locate.windows import eight_bit
 
 LEVELS: Final = ("level1.onnx", "level2.onnx")
 """The graphs of a localiser's bundle."""
@@ -28,6 +29,7 @@ __all__ = [
     "InputKind",
     "Joint",
     "Settings",
+    "eight_bit",
     "frame",
     "load",
     "open_bundle",

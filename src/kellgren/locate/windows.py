@@ -38,12 +38,16 @@ def searchable(film: Grey, window: int) -> tuple[npt.NDArray[np.uint8], float]:
     scale = min(window / (SMALLEST * min(film.shape)), 2.0)
     size = (max(1, round(film.shape[1] * scale)), max(1, round(film.shape[0] * scale)))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return equalised(eight_bit(cv2.resize(film, size, interpolation=way))), scale
+    return equalised(eight_bit(_resized(film, size, way))), scale
 
 
 def eight_bit(image: Grey) -> npt.NDArray[np.uint8]:
     """Grey levels 0..255 of an 8 or 16 bit image."""
-    return image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
+    return np.asarray(image if image.dtype == np.uint8 else image >> np.uint16(8), dtype=np.uint8)
+
+
+def _resized(image: Grey, size: tuple[int, int], way: int) -> Grey:
+    return np.asarray(cv2.resize(image, size, interpolation=way), dtype=image.dtype)
 
 
 def equalised(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -60,11 +64,8 @@ def pyramid(image: npt.NDArray[np.uint8], window: int) -> Iterator[tuple[npt.NDA
     border, scale = round(BEYOND * window), 1.0
     level = image
     while True:
-        yield (
-            cv2.copyMakeBorder(level, border, border, border, border, cv2.BORDER_CONSTANT, value=0),
-            scale,
-            border,
-        )
+        bordered = cv2.copyMakeBorder(level, border, border, border, border, cv2.BORDER_CONSTANT, value=0)
+        yield np.asarray(bordered, dtype=np.uint8), scale, border
         scale *= FACTOR
         size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
         if min(size) < window * FACTOR:
@@ -93,7 +94,7 @@ def cut(image: Grey, box: FloatArray, size: int) -> tuple[npt.NDArray[np.uint8],
         whole[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
         inner = whole
     way = cv2.INTER_AREA if side >= size else cv2.INTER_LINEAR
-    shown = cv2.resize(inner, (size, size), interpolation=way)
+    shown = _resized(inner, (size, size), way)
     return eight_bit(shown), np.array([x0, y0, x0 + side, y0 + side], dtype=np.float64)
 
 

@@ -1,4 +1,4 @@
-"""A picture of why: what the network saw, where the evidence lies, and the probabilities.
+"""A picture of why: where the knee was found, what was measured, what the network saw and what it rests on.
 
 Drawn with Pillow alone. Reds mark places that speak for the decided KL grade, relative to the mean of
 the other grades; the scale is absolute (`FULL` of a logit), so weak evidence stays pale.
@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from kellgren.assessment import Assessment, Grading, Overview
 from kellgren.errors import KellgrenError
-from kellgren.grade import Assessment, Grading
+from kellgren.measure import JointSpace, outline
 from kellgren.vocabulary import FEATURES, TASKS
 
 FULL: Final = 32.0
@@ -23,7 +24,9 @@ FULL: Final = 32.0
 _WIDTH: Final = 640
 _PANEL: Final = 300
 _EVIDENCE: Final = (235, 64, 32)
+_FOUND: Final = 420
 _PAPER, _INK, _QUIET, _BAR, _MARK = "#ffffff", "#1c2430", "#8a94a3", "#4a7fb5", "#c0392b"
+_BOX, _POINT = "#f2c230", "#35c4a0"
 
 
 def evidence(assessment: Assessment, task: str = "KL") -> npt.NDArray[np.float32]:
@@ -43,7 +46,7 @@ def evidence(assessment: Assessment, task: str = "KL") -> npt.NDArray[np.float32
 
 
 def draw(assessment: Assessment) -> Image.Image:
-    """Draw one knee: view, view with evidence, and bars for every task.
+    """Draw one knee: film with its box, crop with what was measured, view, evidence, bars for every task.
 
     Raises:
         KellgrenError: As `evidence`.
@@ -54,13 +57,85 @@ def draw(assessment: Assessment) -> Image.Image:
     height = round(_WIDTH * assessment.view.shape[0] / assessment.view.shape[1])
     grey = cv2.resize(assessment.view, (_WIDTH, height), interpolation=cv2.INTER_CUBIC)
     plain = np.repeat(np.clip(grey * 255, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
-    page = Image.new("RGB", (2 * _WIDTH + 30, height + _PANEL + 60), _PAPER)
-    page.paste(Image.fromarray(plain), (10, 50))
-    page.paste(Image.fromarray(_overlay(plain, heat)), (_WIDTH + 20, 50))
+    found = _found(assessment)
+    top = 50 + found.height + 10
+    page = Image.new("RGB", (2 * _WIDTH + 30, top + height + _PANEL + 10), _PAPER)
+    page.paste(found, (10, 50))
+    page.paste(Image.fromarray(plain), (10, top))
+    page.paste(Image.fromarray(_overlay(plain, heat)), (_WIDTH + 20, top))
     pen = ImageDraw.Draw(page)
     pen.text((10, 12), _headline(assessment), fill=_MARK if assessment.refer else _INK, font=_font(18))
-    _bars(pen, assessment, top=height + 70)
+    _bars(pen, assessment, top=top + height + 20)
     return page
+
+
+def _found(assessment: Assessment) -> Image.Image:
+    """Film with the knee's box on the left, its crop with key points and joint space on the right."""
+    overview = assessment.overview
+    if overview is None:
+        raise KellgrenError("no film to draw", path=assessment.path, remedy="grade with explain")
+    panel = Image.new("RGB", (2 * _WIDTH + 10, _FOUND), _PAPER)
+    film = Image.fromarray(overview.film).convert("RGB")
+    ratio = min(_WIDTH / film.width, _FOUND / film.height)
+    film = film.resize((round(film.width * ratio), round(film.height * ratio)))
+    scale = overview.film_scale * ratio
+    pen = ImageDraw.Draw(film)
+    if not overview.is_image:
+        pen.rectangle([c * scale for c in assessment.box], outline=_BOX, width=2)
+        pen.text(
+            (assessment.box[0] * scale + 4, assessment.box[1] * scale + 2),
+            f"{assessment.knee} {assessment.side or ''}",
+            fill=_BOX,
+            font=_font(16),
+        )
+    panel.paste(film, ((_WIDTH - film.width) // 2, 0))
+    panel.paste(_measured(assessment, overview), (_WIDTH + 10, 0))
+    if assessment.joint_space is not None:
+        ImageDraw.Draw(panel).text(
+            (_WIDTH + 10 + _FOUND + 12, 4), _widths(assessment.joint_space), fill=_INK, font=_font(14)
+        )
+    return panel
+
+
+def _measured(assessment: Assessment, overview: Overview) -> Image.Image:
+    """The crop, its key points, the edges of the joint and the places of smallest width."""
+    crop = Image.fromarray(overview.crop).convert("RGB")
+    ratio = _FOUND / max(crop.size)
+    crop = crop.resize((round(crop.width * ratio), round(crop.height * ratio)))
+    pen = ImageDraw.Draw(crop)
+
+    def placed(line: npt.NDArray[np.float64]) -> list[tuple[float, float]]:
+        return [(float(x), float(y)) for x, y in (line + 0.5) * ratio]
+
+    if assessment.joint_space is not None:
+        lines = outline(assessment.joint_space)
+        if assessment.side == "L":
+            lines = lines.mirrored(overview.crop.shape[1])
+        for area in lines.measured:
+            pen.line(placed(area), fill=_BAR, width=1)
+        for edge in (lines.femur, lines.tibia):
+            pen.line(placed(edge), fill=_BOX, width=2)
+        for smallest in lines.minima:
+            pen.line(placed(smallest), fill=_MARK, width=3)
+    for x, y in placed(assessment.points - overview.crop_box[:2]):
+        pen.ellipse((x - 4, y - 4, x + 4, y + 4), outline=_POINT, width=2)
+    return crop
+
+
+def _widths(space: JointSpace) -> str:
+    unit = {"mm": "mm", "width": "of the joint's width"}[space.unit]
+    source = {
+        "calibrated": "calibrated",
+        "detector": "detector plane",
+        "user": "spacing by the user",
+        None: "no pixel spacing",
+    }
+    digits = 2 if space.unit == "mm" else 3
+    lines = [f"joint space, {unit}", f"({source[space.spacing_source]})", ""]
+    for name, part in (("lateral", space.lateral), ("medial", space.medial)):
+        lines += [f"{name}", f"  minimum {part.minimum:.{digits}f}", f"  mean {part.mean:.{digits}f}", ""]
+    lines += ["Not comparable with", "films without load."]
+    return "\n".join(lines)
 
 
 def _overlay(plain: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

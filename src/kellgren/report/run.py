@@ -17,7 +17,7 @@ import onnxruntime as ort
 import pydicom
 
 from kellgren._version import __version__
-from kellgren.bundle import GRAPH, Bundle
+from kellgren.bundle import Bundle
 
 Status = Literal["graded", "refer", "failed"]
 _WORST: tuple[Status, ...] = ("failed", "refer", "graded")
@@ -38,7 +38,8 @@ def versions() -> dict[str, str]:
 def graph_hashes(bundle: Bundle) -> dict[str, str]:
     """sha256 of each graph by its path inside the bundle."""
     if not bundle.members:
-        return {GRAPH: bundle.card.document["sha256"][GRAPH]}
+        own = bundle.card.document["sha256"]
+        return {name: own[name] for name in sorted(own) if name.endswith(".onnx")}
     return {
         f"{member.path}/{name}": digest
         for member, inner in zip(bundle.card.members, bundle.members, strict=True)
@@ -52,12 +53,14 @@ class RunRecord:
 
     Attributes:
         bundle: The bundle that grades.
+        finders: Bundles that find joints (`localiser`) and joint lines (`contour`).
         options: Options of the command by name.
         files: Outcome of each file so far.
         started: When the run began.
     """
 
     bundle: Bundle
+    finders: Mapping[str, Bundle]
     options: Mapping[str, Any]
     files: list[dict[str, Any]] = field(default_factory=list)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -89,6 +92,10 @@ class RunRecord:
         return {
             "versions": versions(),
             "model": {"id": self.bundle.card.title, "sha256": graph_hashes(self.bundle)},
+            **{
+                name: {"id": finder.card.title, "sha256": graph_hashes(finder)}
+                for name, finder in self.finders.items()
+            },
             "options": dict(self.options),
             "started": self.started.isoformat(timespec="milliseconds"),
             "finished": finished.isoformat(timespec="milliseconds"),

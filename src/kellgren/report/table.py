@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from kellgren._version import __version__
+from kellgren.assessment import Assessment
 from kellgren.errors import KellgrenError
-from kellgren.grade import Assessment
 from kellgren.vocabulary import FEATURES, FURTHER_FEATURES
 
 Cell = str | int | float | bool | None
@@ -52,6 +52,16 @@ def graded_row(assessment: Assessment, file: str) -> Row:
         "model": assessment.model,
         "kellgren": __version__,
     }
+    if assessment.joint_space is not None:
+        space = assessment.joint_space
+        row |= {
+            "JSW_L_min": space.lateral.minimum,
+            "JSW_L_mean": space.lateral.mean,
+            "JSW_M_min": space.medial.minimum,
+            "JSW_M_mean": space.medial.mean,
+            "JSW_unit": space.unit,
+            "spacing_source": space.spacing_source,
+        }
     for task, grading in assessment.gradings.items():
         if task == "OA":
             row["OA_p"] = grading.probabilities[1]

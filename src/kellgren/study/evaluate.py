@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kellgren.assessment import Assessment
 from kellgren.data import DataSet, Knee
 from kellgren.errors import BadDataset, NotAKnee, UnreadableImage
-from kellgren.grade import Assessment, Grader
+from kellgren.grade import Grader
 from kellgren.parallel import in_order
 from kellgren.report.run import write_json
 from kellgren.report.table import Row, TableWriter, columns, failed_row, graded_row

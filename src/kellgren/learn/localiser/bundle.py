@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from kellgren import bundle as bundles
-from kellgren import golden, simulate
+from kellgren import golden, locate, simulate
 from kellgren._version import __version__
 from kellgren.errors import BadBundle
 from kellgren.learn.localiser import export
@@ -116,6 +116,6 @@ def golden_films() -> dict[str, tuple[bytes, Side | None]]:
         film = simulate.draw_film(np.random.default_rng((11, knees)), knees=knees, inverted=False)
         scale = _GOLDEN_SIDE / max(film.pixels.shape)
         small = cv2.resize(film.pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        _, data = cv2.imencode(".png", np.asarray(small >> np.uint16(8), dtype=np.uint8))
+        _, data = cv2.imencode(".png", locate.eight_bit(np.asarray(small, dtype=np.uint16)))
         images[f"simulated-film-{knees}.png"] = (data.tobytes(), None)
     return images

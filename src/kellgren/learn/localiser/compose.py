@@ -134,7 +134,7 @@ def leg(
     """
     size = round(scene.box)
     crop = cv2.resize(knee.pixels, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
-    turn = cv2.getRotationMatrix2D((scene.box / 2, scene.box / 2), tilt, 1.0)
+    turn: FloatArray = np.asarray(cv2.getRotationMatrix2D((scene.box / 2, scene.box / 2), tilt, 1.0))
     turn[:, 2] += np.array(centre) - scene.box / 2
     back = cv2.invertAffineTransform(turn)
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
@@ -153,17 +153,16 @@ def leg(
     thickness = np.clip(1 - (over / np.maximum(outline - 0.5, 0.03)) ** 2, 0, 1) ** float(
         rng.uniform(0.5, 0.9)
     )
-    smooth = cv2.GaussianBlur(crop, (0, 0), sigmaX=size * 0.01 + 0.3, sigmaY=size * 0.05)
-    texture = crop - cv2.GaussianBlur(crop, (0, 0), size * 0.03)
+    blurred = cv2.GaussianBlur(crop, (0, 0), sigmaX=size * 0.01 + 0.3, sigmaY=size * 0.05)
+    smooth = np.asarray(blurred, np.float32)
+    texture = np.asarray(crop - cv2.GaussianBlur(crop, (0, 0), size * 0.03), np.float32)
     edge = np.clip(v, size * 0.03, size * 0.97).astype(np.float32)
     folded = _reflected(v, size * 0.22, size)
-    limb = cv2.remap(smooth, u, edge, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    limb += cv2.remap(texture, u, folded, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT) * 0.8
+    limb = _looked_up(smooth, u, edge) + _looked_up(texture, u, folded, cv2.BORDER_REFLECT) * np.float32(0.8)
     if scene.joint:
         inside = np.minimum(np.minimum(u, size - 1 - u), np.minimum(v, size - 1 - v)) / (0.03 * size)
         weight = np.clip(inside, 0, 1)
-        exact = cv2.remap(crop, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        limb = limb * (1 - weight) + exact * weight
+        limb = limb * (1 - weight) + _looked_up(crop, u, v) * weight
     else:
         limb = _without_joint(smooth, texture, u, v, size)
     return np.asarray(np.clip(limb, 0, 255) * thickness, np.float32), np.asarray(turn)
@@ -171,17 +170,16 @@ def leg(
 
 def _without_joint(smooth: Image, texture: Image, u: Image, v: Image, size: int) -> Image:
     """Femur and tibia continued into each other: the same grey levels, texture and seams, but no joint."""
-    top = cv2.remap(
-        smooth, u, np.full_like(v, 0.03 * size), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    low = cv2.remap(
-        smooth, u, np.full_like(v, 0.97 * size), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    top = _looked_up(smooth, u, np.full_like(v, 0.03 * size))
+    low = _looked_up(smooth, u, np.full_like(v, 0.97 * size))
     share = np.clip(v / size, 0, 1)
-    grain = cv2.remap(
-        texture, u, _reflected(v, size * 0.2, size), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-    )
+    grain = _looked_up(texture, u, _reflected(v, size * 0.2, size), cv2.BORDER_REFLECT)
     return np.asarray(top * (1 - share) + low * share + grain * 0.8, np.float32)
+
+
+def _looked_up(image: Image, u: Image, v: Image, border: int = cv2.BORDER_REPLICATE) -> Image:
+    """Grey levels of the image at columns `u` and rows `v`."""
+    return np.asarray(cv2.remap(image, u, v, cv2.INTER_LINEAR, borderMode=border), np.float32)
 
 
 def _reflected(v: Image, depth: float, size: int) -> Image:
@@ -231,9 +229,9 @@ def _collimated(canvas: Image, rng: np.random.Generator) -> Image:
         ]
     )
     corners += rng.normal(0, 0.006, corners.shape) * (width, height)
-    field = np.zeros(canvas.shape, np.float32)
-    cv2.fillConvexPoly(field, corners.round().astype(np.int32), 1.0)
-    field = cv2.GaussianBlur(field, (0, 0), 1.0)
+    sharp = np.zeros(canvas.shape, np.float32)
+    cv2.fillConvexPoly(sharp, corners.round().astype(np.int32), 1.0)
+    field = cv2.GaussianBlur(sharp, (0, 0), 1.0)
     shutter = 255.0 if rng.random() < 0.12 else float(rng.uniform(0, 15))
     return np.asarray(canvas * field + shutter * (1 - field), np.float32)
 

@@ -22,7 +22,8 @@ from kellgren.learn.localiser.recipe import Material
 from kellgren.locate import windows
 from kellgren.measure import KEY_POINTS
 from kellgren.read import read_bytes
-from kellgren.simulate.film import FilmView, Hardware
+from kellgren.simulate.hardware import Hardware
+from kellgren.simulate.layout import FilmView
 from kellgren.standardise import standardise
 
 FILM_FOLDS: Final = 3
@@ -68,7 +69,7 @@ def composed(dataset: DataSet, material: Material, *, seed: int, threads: int) -
         knees = sorted(patients[patient], key=lambda knee: knee.side != "R")[:2]
         if len(knees) == 2 and rng.random() < material.single:
             knees = [knees[rng.integers(2)]]
-        crops = [_crop(knee, table[knee.name][0]) for knee in knees]
+        crops = [crop(knee, table[knee.name][0]) for knee in knees]
         return compose.film(crops, compose.draw(rng, joint=rng.random() >= material.jointless), rng)
 
     jobs = [(patient, turn) for patient in sorted(patients) for turn in range(material.composed)]
@@ -76,7 +77,8 @@ def composed(dataset: DataSet, material: Material, *, seed: int, threads: int) -
         return list(pool.map(one, jobs))
 
 
-def _crop(knee: DataKnee, points: FloatArray) -> compose.Knee:
+def crop(knee: DataKnee, points: FloatArray) -> compose.Knee:
+    """A knee of a data set, ready to be composed; `points` (30, 2) from the lateral margin on."""
     film = standardise(read_bytes(knee.image.read_bytes(), knee.name))
     six = image_order(points[list(KEY_POINTS)], lateral_left=knee.side == "R")
     return compose.Knee(knee.name, windows.eight_bit(film.pixels), six)

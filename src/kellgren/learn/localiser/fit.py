@@ -81,12 +81,11 @@ def batches(
         points[flip] = np.stack([1 - turned[..., 0], turned[..., 1]], axis=-1)
         shape = (len(chosen), 1, 1)
         gamma = np.exp(rng.normal(0, 0.2, shape), dtype=np.float32)
-        shown = 255 * (shown / 255) ** gamma
+        shown = np.asarray(255 * (shown / 255) ** gamma, dtype=np.float32)
         shown += rng.normal(0, 8, shape).astype(np.float32)
-        shown += rng.standard_normal(shown.shape, dtype=np.float32) * rng.uniform(0, 4, shape).astype(
-            np.float32
-        )
-        shown = np.clip(shown, 0, 255)
+        grain = rng.uniform(0, 4, shape).astype(np.float32)
+        shown += rng.standard_normal(shown.shape, dtype=np.float32) * grain
+        np.clip(shown, 0, 255, out=shown)
         ready = windows.standardised(shown) if second else windows.centred(shown)[:, None]
         yield (
             torch.from_numpy(ready),

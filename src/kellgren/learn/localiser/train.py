@@ -67,8 +67,10 @@ class LocaliserRun:
     def record(self) -> dict[str, Any]:
         """What decides the run: a resumed run must have the same."""
         names = [] if self.films is None else [film.name for film in load_films(self.films)]
+        recipe = self.recipe.to_dict()
+        del recipe["search"]  # thresholds are chosen after training
         return {
-            "recipe": json.loads(json.dumps(self.recipe.to_dict())),
+            "recipe": json.loads(json.dumps(recipe)),
             "data_sha256": self.dataset.sha256(),
             "films": len(names),
             "fold": self.fold,
