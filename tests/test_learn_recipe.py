@@ -1,5 +1,6 @@
 """Recipes: a slip of the pen is named, and every packaged recipe says what a card can hold."""
 
+import dataclasses
 import json
 
 import pytest
@@ -10,10 +11,12 @@ from kellgren.errors import BadRecipe
 pytestmark = pytest.mark.train
 pytest.importorskip("yaml")
 
-from kellgren.learn import recipe as recipes  # noqa: E402 - after the check that yaml is there
+from kellgren.learn import kinds  # noqa: E402 - after the check that yaml is there
+from kellgren.learn import recipe as recipes  # noqa: E402
 
 SIZES = ("full", "small")
 PACKAGED = [(name, size) for name in recipes.available() for size in SIZES]
+GRADERS = [(n, size) for n, size in PACKAGED if "kind" not in recipes.document(n, size=size)]
 
 
 @pytest.fixture
@@ -28,6 +31,18 @@ def refused(document, match):
 
 
 @pytest.mark.parametrize(("name", "size"), PACKAGED)
+def test_packaged_recipe_of_any_kind_survives_its_own_record(name, size):
+    recipe = kinds.from_dict(recipes.document(name, size=size))
+    assert (recipe.name, recipe.size) == (name, size)
+    assert kinds.from_dict(json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
+
+
+def test_an_unknown_kind_is_refused(document):
+    with pytest.raises(BadRecipe, match="one of grader"):
+        kinds.from_dict({**document, "kind": "segmenter"})
+
+
+@pytest.mark.parametrize(("name", "size"), GRADERS)
 def test_packaged_recipe_survives_its_own_record(name, size):
     recipe = recipes.load(name, size=size)
     assert (recipe.name, recipe.size) == (name, size)

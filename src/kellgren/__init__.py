@@ -25,7 +25,7 @@ from kellgren.errors import (
 
 if TYPE_CHECKING:
     from kellgren.assessment import Assessment, Grading
-from kellgren.grade import Grader, load
+    from kellgren.grade import Grader, load
 
 _LAZY = ("Assessment", "Grader", "Grading", "load")
 
@@ -49,7 +49,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load grading on first use, so that `kellgren --help` and `import kellgren` stay quick."""
     if name in _LAZY:
-        from kellgren import grade
+        from kellgren import assessment, grade
 
-        return getattr(grade, name)
+        return getattr(grade if name in ("Grader", "load") else assessment, name)
     raise AttributeError(f"module 'kellgren' has no attribute {name!r}")
