@@ -271,6 +271,30 @@ def test_labels_that_break_the_contract(root, rows, words):
     refused(root, *words)
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("Val", "val"), ("validation", "val"), ("TRAIN", "train"), ("trian", "train"), ("Testing", "test"),
+     ("auto-test", "auto_test"), ("valid", "val"), ("dev", "val")],
+)  # fmt: skip
+def test_a_split_that_is_nearly_one_of_the_usual_words(root, word, meant):
+    images(root, "one")
+    table(root / "labels.csv", HEADER, ("one", word, "p1", "R", "2"))
+    assert refused(root, f"line 2: split {word!r}", f"write {meant!r}").path == root / "labels.csv"
+
+
+@pytest.mark.parametrize("word", ["external", "centre-2", "all"])
+def test_a_split_of_another_name_is_allowed(root, word):
+    images(root, "one")
+    table(root / "labels.csv", HEADER, ("one", word, "p1", "R", "2"))
+    assert load(root).select(split=word).knees[0].name == "one"
+
+
+def test_a_row_without_a_split(root):
+    images(root, "one")
+    table(root / "labels.csv", HEADER, ("one", "", "p1", "R", "2"))
+    refused(root, "line 2: no split", "train, val, test, auto_test")
+
+
 @pytest.mark.parametrize("name", ["labels.csv", "folds.csv"])
 def test_table_that_is_not_utf_8(root, name):
     images(root, "train/0/9000001R")

@@ -11,7 +11,7 @@ from typing import NoReturn
 import typer
 
 from kellgren._version import __version__
-from kellgren.cli import bundle, doctor, evaluate, grade, models, simulate, train
+from kellgren.cli import bundle, data, doctor, evaluate, grade, models, simulate, train
 from kellgren.errors import KellgrenError
 
 OK, SOME_FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
@@ -30,6 +30,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)
+app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(bundle.app, name="bundle")
 
@@ -51,6 +52,8 @@ def options(
     del version
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
+    # What a decoder says about a damaged file is in that file's reason; pydicom logs it with a traceback.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
 def main() -> NoReturn:

@@ -13,6 +13,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final, cast
@@ -25,6 +26,14 @@ from kellgren.vocabulary import MISSING, READINGS, TASKS, Side, oa_from_kl
 
 IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".dcm"})
 SPLITS: Final = ("train", "val", "test", "auto_test")
+_OTHER_WORDS: Final = {
+    "training": "train",
+    "valid": "val",
+    "validate": "val",
+    "validation": "val",
+    "dev": "val",
+    "testing": "test",
+}
 _NAME_WITH_SIDE: Final = re.compile(r"^(?P<patient>\d{7})(?P<side>[RL])$")
 
 
@@ -156,7 +165,7 @@ def load(root: Path | str) -> DataSet:
     if not root.is_dir():
         raise BadDataset("not a folder", path=root)
     images = _find_images(root)
-    labels = _read_labels(root / "labels.csv")
+    labels = read_labels(root / "labels.csv")
     if labels is None:
         knees = [_knee_from_path(root, image) for image in images.values()]
     else:
@@ -168,7 +177,7 @@ def load(root: Path | str) -> DataSet:
         knees = [_check_against_path(root, replace(k, image=images[n])) for n, k in labels.items()]
     if not knees:
         raise BadDataset("no images found", path=root, remedy="expected SPLIT/GRADE/NAME.png or labels.csv")
-    folds = _read_folds(root / "folds.csv")
+    folds = read_folds(root / "folds.csv")
     knees = [replace(k, fold=folds.get(k.name)) for k in knees]
     dataset = DataSet(root, tuple(sorted(knees, key=lambda k: k.name)))
     _check_patients(dataset)
@@ -187,11 +196,22 @@ def _find_images(root: Path) -> dict[str, ImageRef]:
             raise BadDataset(f"two images are called {key!r}: {first.path} and {ref.path}", path=root)
         found[key] = ref
 
+    for image in iter_images(root):
+        add(image)
+    return found
+
+
+def iter_images(root: Path) -> Iterator[ImageRef]:
+    """Every image of a folder, in files and in zip files, in the order of their paths.
+
+    Raises:
+        BadDataset: If a zip file cannot be read.
+    """
     for path in sorted(root.rglob("*")):
         if _hidden(path.relative_to(root).parts):
             continue
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-            add(ImageRef(path))
+            yield ImageRef(path)
         elif path.suffix.lower() == ".zip":
             try:
                 with zipfile.ZipFile(path) as archive:
@@ -201,8 +221,7 @@ def _find_images(root: Path) -> dict[str, ImageRef]:
             for member in members:
                 inner = PurePosixPath(member)
                 if inner.suffix.lower() in IMAGE_SUFFIXES and not _hidden(inner.parts):
-                    add(ImageRef(path, member))
-    return found
+                    yield ImageRef(path, member)
 
 
 def _hidden(parts: Iterable[str]) -> bool:
@@ -210,7 +229,12 @@ def _hidden(parts: Iterable[str]) -> bool:
     return any(part.startswith(".") for part in parts)
 
 
-def _read_labels(path: Path) -> dict[str, Knee] | None:
+def read_labels(path: Path) -> dict[str, Knee] | None:
+    """The knees of a `labels.csv` by name, their `image` not yet known; None where there is no table.
+
+    Raises:
+        BadDataset: If the table breaks its contract.
+    """
     if not path.is_file():
         return None
     knees: dict[str, Knee] = {}
@@ -221,6 +245,7 @@ def _read_labels(path: Path) -> dict[str, Knee] | None:
         side = row["side"]
         if side not in ("R", "L", ""):
             raise BadDataset(f"line {line}: side {side!r} is not R, L or empty", path=path)
+        check_split(row["split"], path, line)
         if not row["patient"]:
             raise BadDataset(f"line {line}: no patient", path=path, remedy="splits are checked by patient")
         readings = {task: _reading(row[task], task, path, line) for task in READINGS if row.get(task)}
@@ -231,6 +256,28 @@ def _read_labels(path: Path) -> dict[str, Knee] | None:
     return knees
 
 
+def check_split(split: str, path: Path, line: int) -> None:
+    """Refuse a split that is empty or nearly one of the usual words: `Val`, `validation`, `tset`.
+
+    Other words are allowed (`external`, `fold3`): a misspelt one would be left out of every run unseen.
+
+    Raises:
+        BadDataset: With the word that is meant.
+    """
+    if split in SPLITS:
+        return
+    if not split:
+        raise BadDataset(f"line {line}: no split", path=path, remedy=f"use {', '.join(SPLITS)} or a name")
+    word = re.sub(r"[^a-z]", "", split.casefold())
+    known = {re.sub(r"[^a-z]", "", name): name for name in SPLITS} | _OTHER_WORDS
+    near = get_close_matches(word, known, n=1, cutoff=0.8)
+    if near:
+        meant = known[near[0]]
+        raise BadDataset(
+            f"line {line}: split {split!r}", path=path, remedy=f"write {meant!r}, if it is meant"
+        )
+
+
 def _reading(text: str, task: str, path: Path, line: int) -> int:
     top = TASKS[task].classes - 1
     if not text.isdecimal() or int(text) > top:
@@ -238,7 +285,12 @@ def _reading(text: str, task: str, path: Path, line: int) -> int:
     return int(text)
 
 
-def _read_folds(path: Path) -> dict[str, int]:
+def read_folds(path: Path) -> dict[str, int]:
+    """The fold of each name of a `folds.csv`; empty where there is no table.
+
+    Raises:
+        BadDataset: If the table breaks its contract.
+    """
     if not path.is_file():
         return {}
     folds: dict[str, int] = {}
