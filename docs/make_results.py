@@ -51,10 +51,10 @@ def made() -> str:
                 f"{card['name']}@{card['version']}",
                 training["recipe"],
                 training["size"],
-                training["backbone"],
+                training.get("backbone", "own"),
                 f"{card['parity']['parameters'] / 1e6:.2f} M",
                 training["initial_weights"] or "random",
-                f"{training['epochs']} ({training['best_epoch']})",
+                epochs(training),
                 f"{training['minutes']:.0f} min",
                 training["hardware"],
                 ", ".join(map(str, training["seeds"])),
@@ -64,6 +64,14 @@ def made() -> str:
             ]
         )
     return table(header, rows)
+
+
+def epochs(training: dict[str, Any]) -> str:
+    """Epochs, and the best one where one was chosen; of each level where there are several."""
+    if isinstance(training["epochs"], list):
+        return ", ".join(map(str, training["epochs"]))
+    best = training.get("best_epoch")
+    return str(training["epochs"]) if best is None else f"{training['epochs']} ({best})"
 
 
 def validated() -> str:
@@ -80,7 +88,7 @@ def validated() -> str:
     }
     rows = []
     for card in cards():
-        for task, figures in card["validation"].items():
+        for task, figures in (card["validation"] or {}).items():
             if isinstance(figures, dict):
                 title = f"{card['name']}@{card['version']}"
                 cells = [estimate(figures[name]) for name in shown]

@@ -57,7 +57,10 @@ def write(run: LocaliserRun, nets: tuple[Level1, Level2], out: Path, *, version:
         (out / name).write_bytes(data)
     card = _card(run, nets, version)
     card["sha256"] = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in LEVELS}
-    card["parity"] = {"largest_difference": max(differences.values())}
+    card["parity"] = {
+        "largest_difference": max(differences.values()),
+        "parameters": sum(card["training"]["parameters"]),
+    }
     write_json(out / bundles.CARD, card)
     golden.write(bundles.load(out), out, golden_films())
     return out
