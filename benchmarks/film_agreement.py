@@ -2,9 +2,9 @@
 
     python benchmarks/film_agreement.py --data DIR [--split val] [--out FILE]
 
-Two makes of films: `plain` (crops at their own resolution, straight, unchanged inside) shows what framing alone
-does to a grade; `varied` (turned, other exposure, noise, markers) shows everything together. Needs the extra
-`train`, which composes the films.
+Two makes of films: `plain` (crops at their own resolution, straight, unchanged inside) shows what framing
+alone does to a grade; `varied` (turned, other exposure, noise, markers) shows everything together. Needs the
+extra `train`, which composes the films.
 """
 
 from __future__ import annotations

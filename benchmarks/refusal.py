@@ -55,7 +55,7 @@ def main() -> None:
             print(f"simulated {kind}: n {options.n}, {dict(counts)}", flush=True)
         for folder in options.folders:
             items = list(cohort.find([folder]))
-            counts = Counter(pool.map(lambda item: worst(item.path.read_bytes(), item.path.name), items))
+            counts = Counter(pool.map(lambda item: worst(item.load(), item.path.name), items))
             print(f"{folder.name}: n {len(items)}, {dict(counts)}", flush=True)
 
 

@@ -79,10 +79,16 @@ def crop_of(encoded, side):
 
 @pytest.mark.real
 def test_real_joint_space_tells_bone_on_bone_from_healthy(some_val_knees):
-    by_grade = {0: [], 3: []}
-    for knee in some_val_knees[:60] + [k for k in some_val_knees if k.readings["JSN_M"] == 3]:
-        space = joint_space(crop_of(knee.image.read_bytes(), knee.side))
+    by_grade, refused = {0: [], 3: []}, 0
+    healthy = [k for k in some_val_knees if k.readings["JSN_M"] == 0][:60]
+    for knee in healthy + [k for k in some_val_knees if k.readings["JSN_M"] == 3]:
+        try:
+            space = joint_space(crop_of(knee.image.read_bytes(), knee.side))
+        except NotAKnee:
+            refused += 1
+            continue
         by_grade[knee.readings["JSN_M"]].append(space.medial.minimum)
+    assert refused <= 2  # 3 of the 826 knees show no joint line to the network
     assert np.median(by_grade[3]) < 0.4 * np.median(by_grade[0])
 
 

@@ -199,7 +199,7 @@ def test_unusual_films_are_noted():
         ({"PixelData": None}, "no pixels"),
         ({"Rows": None}, "has no Rows"),
         ({"Rows": 0}, "no image"),
-        ({"Rows": 65535, "Columns": 65535}, "more than the 100000000"),
+        ({"Rows": 65535, "Columns": 65535}, "more than the 32000000"),
         ({"Rows": 40}, "at least 64"),
         ({"Rows": 97}, "cut short"),
         ({"PixelData": b""}, "no pixels"),
@@ -325,8 +325,8 @@ def test_a_code_stream_of_another_size_is_refused(frame, syntax, monkeypatch):
 
 
 def test_a_code_stream_that_claims_more_than_bytes_can_hold_is_refused():
-    ds = dataset(FILM, syntax=JPEG2000Lossless, Rows=9000, Columns=9000)
-    ds.PixelData = encapsulate([jpeg2000(9000, 9000)])
+    ds = dataset(FILM, syntax=JPEG2000Lossless, Rows=5000, Columns=5000)
+    ds.PixelData = encapsulate([jpeg2000(5000, 5000)])
     ds["PixelData"].is_undefined_length = True
     with pytest.raises(UnreadableImage, match="too short for the size"):
         read_bytes(encode(ds), "film.dcm")
@@ -337,6 +337,7 @@ def test_a_missing_decoder_names_the_syntax_and_the_command(monkeypatch):
         is_available = False
 
     monkeypatch.setattr("kellgren.read.frames.get_decoder", lambda _: Missing)
+    monkeypatch.setenv("KELLGREN_EXPENDABLE", "1")  # in a child the decoder would be there
     with pytest.raises(UnreadableImage) as caught:
         read_bytes(compressed(jpeg(96, 80), JPEGLosslessSV1), "film.dcm")
     assert "JPEG Lossless" in caught.value.reason

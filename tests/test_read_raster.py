@@ -7,7 +7,7 @@ from PIL import Image
 
 from films import knee, raster, write
 from kellgren.errors import KellgrenError, UnreadableImage
-from kellgren.read import Limits, find_images, is_image_name, read, read_bytes
+from kellgren.read import Limits, Source, find_images, is_image_name, read, read_bytes
 
 GREY = knee(top=255).astype(np.uint8)
 DEEP = knee(top=65535).astype(np.uint16)
@@ -137,8 +137,9 @@ def half(data):
         (raster(np.full((80, 80), 70000, np.int32), "TIFF"), "beyond 16 bits"),
         (raster(GREY[:40]), "at least 64"),
         (bomb_png(20_000, 20_000), "far more pixels"),
-        (bomb_png(13_000, 13_000), "more than the 100000000"),
-        (bomb_png(9_600, 9_600), "damaged or cut short"),
+        (bomb_png(13_000, 13_000), "more than the 32000000"),
+        (bomb_png(5_000, 5_000), "too short for the size"),
+        (bomb_png(1_000, 1_000), "damaged or cut short"),
         (bomb_png(0, 100), "damaged or cut short"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -200,9 +201,9 @@ def test_find_images_yields_everything_that_is_not_hidden_in_order(tmp_path):
     (tmp_path / ".cache").mkdir()
     write(tmp_path / ".cache", "x.png", b"")
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
-    found = [p.relative_to(tmp_path).as_posix() for p in find_images(tmp_path)]
+    found = [source.file for source in find_images(tmp_path)]
     assert found == ["a", "b.png", "c.txt", "deep/IM000001", "empty.dcm"]
-    assert list(find_images(tmp_path / "none.png")) == [tmp_path / "none.png"]
+    assert list(find_images(tmp_path / "none.png")) == [Source(tmp_path / "none.png", "none.png")]
 
 
 @pytest.mark.parametrize(

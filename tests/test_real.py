@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from kellgren.assessment import Assessment
 from kellgren.data import load
-from kellgren.grade import Assessment
+from kellgren.study.detection import figures as detection_figures
+from kellgren.study.detection import judge
 
 pytestmark = pytest.mark.real
 
@@ -73,3 +75,36 @@ def test_side_head_tells_the_side_without_a_name(graded, grader):
             told.append(assessment.side == knee.side)
     assert unsure <= 0.2 * len(graded)
     assert np.mean(told) >= 0.9
+
+
+@pytest.fixture(scope="module")
+def films(real_data):
+    """Every fourth of the whole films, with their boxes."""
+    from kellgren.data.films import load_films
+
+    return load_films(real_data / "films")[::4]
+
+
+def test_every_knee_of_whole_films_is_found(films, grader):
+    """The bundle was tuned on these films: this shows that it works here, not how well it does elsewhere."""
+    results = []
+    for film in films:
+        found = grader.grade_bytes(film.image.read_bytes(), film.name, input="film")
+        boxes = np.array([knee.box for knee in found])
+        nothing = np.full((len(found), 6, 2), np.nan), np.full((len(film.boxes), 6, 2), np.nan)
+        results.append(judge(film.name, film.name, (boxes, nothing[0]), (film.boxes, nothing[1])))
+        for knee, side in zip(found, film.sides, strict=True):
+            assert knee.side in (side, None)
+    figures = detection_figures(results)
+    assert figures["found"] == figures["knees"]
+    assert figures["false"] == 0
+    assert figures["iou"]["value"] > 0.9
+
+
+def test_joint_space_narrows_with_the_readings(graded):
+    widths = {grade: [] for grade in range(4)}
+    for knee, assessment in graded:
+        if assessment.joint_space is not None and knee.grade("JSN_M") >= 0:
+            widths[knee.grade("JSN_M")].append(assessment.joint_space.medial.minimum)
+    medians = [np.median(widths[grade]) for grade in (0, 2, 3)]
+    assert medians[0] > medians[1] > medians[2]

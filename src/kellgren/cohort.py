@@ -7,24 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kellgren.assessment import Assessment
 from kellgren.errors import KellgrenError
-from kellgren.grade import Assessment, Grader, InputKind
+from kellgren.grade import Grader
+from kellgren.locate import InputKind
 from kellgren.parallel import in_order
-from kellgren.read import find_images
+from kellgren.read import Metadata, Source, find_images
 from kellgren.vocabulary import Side
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One file to grade.
-
-    Attributes:
-        path: Where it is.
-        file: How tables call it: relative to the argument it came from.
-    """
-
-    path: Path
-    file: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +26,25 @@ class Outcome:
         seconds: Time from opening the file to the last grade.
     """
 
-    item: Item
+    item: Source
     result: list[Assessment] | KellgrenError
     seconds: float
 
 
-def find(paths: Iterable[Path]) -> Iterator[Item]:
-    """Every file that the arguments name: files as they are, folders walked in sorted order."""
+def find(paths: Iterable[Path]) -> Iterator[Source]:
+    """Every file that the arguments name; folders and zip archives are walked in sorted order."""
     for path in paths:
-        for image in find_images(path):
-            shown = image.relative_to(path).as_posix() if path.is_dir() else path.name
-            yield Item(image, shown)
+        yield from find_images(path)
 
 
 def grade_all(
     grader: Grader,
-    items: Iterable[Item],
+    items: Iterable[Source],
     *,
     workers: int,
     input: InputKind = "auto",  # noqa: A002 - the contract's word
     side: Side | None = None,
+    metadata: Metadata | None = None,
     explain: bool = False,
 ) -> Iterator[Outcome]:
     """Grade files in `workers` threads; outcomes come in the order of the items.
@@ -69,14 +57,16 @@ def grade_all(
         workers: How many files at once.
         input: As in `Grader.grade`.
         side: As in `Grader.grade`, for every file.
+        metadata: Table of what the user states about the files.
         explain: As in `Grader.grade`.
     """
 
-    def one(item: Item) -> Outcome:
+    def one(item: Source) -> Outcome:
         started = time.perf_counter()
         try:
-            result: list[Assessment] | KellgrenError = grader.grade(
-                item.path, input=input, side=side, explain=explain
+            data = item.load(grader.limits)
+            result: list[Assessment] | KellgrenError = grader.grade_bytes(
+                data, item.path, input=input, side=side, metadata=metadata, explain=explain
             )
         except KellgrenError as error:
             result = error

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import cv2
 import numpy as np
@@ -23,13 +23,22 @@ from kellgren.locate import Framed, InputKind
 from kellgren.measure import JointSpace
 from kellgren.orient import Orientation
 from kellgren.predict import Model, Prediction, oriented_tasks
-from kellgren.read import DEFAULT_LIMITS, Limits, Metadata, Radiograph, Stated, read, read_bytes
+from kellgren.read import DEFAULT_LIMITS, Limits, Metadata, Radiograph, Stated, read_bytes
+from kellgren.read.files import load as load_bytes
 from kellgren.read.metadata import NOTHING_STATED
 from kellgren.standardise import Film, standardise
 from kellgren.vocabulary import Side
 
 _OVERVIEW: Final = 640
 """Longer side of the film in a picture, pixels."""
+
+
+class Reader(Protocol):
+    """What `kellgren.read.read_bytes` is."""
+
+    def __call__(  # noqa: D102
+        self, data: bytes, path: Path | str, *, side: Side | None, stated: Stated, limits: Limits
+    ) -> Radiograph: ...
 
 
 class Grader:
@@ -40,6 +49,7 @@ class Grader:
         localiser: Finds the knees on films; the packaged one by default.
         threads: Threads for one network evaluation; grade several films at once instead for throughput.
         limits: Sizes that are checked before a file is decoded.
+        reader: How a file's bytes become a radiograph: in this process, or `IsolatedReader.read_bytes`.
 
     Raises:
         BadBundle: If the bundle cannot be used.
@@ -52,11 +62,13 @@ class Grader:
         localiser: locate.Cascade | None = None,
         threads: int | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        reader: Reader = read_bytes,
     ) -> None:
         count = processors() if threads is None else threads
         self.model = Model(bundle, threads=count)
         self.localiser = locate.load(threads=count) if localiser is None else localiser
         self.limits = limits
+        self._read = reader
 
     @property
     def title(self) -> str:
@@ -89,8 +101,8 @@ class Grader:
             UnreadableImage: The file cannot be decoded.
             NotAKnee: There is nothing to grade; the message says why.
         """
-        stated = _stated(metadata, path)
-        return self._grade(read(path, side=side, stated=stated, limits=self.limits), input, explain=explain)
+        data = load_bytes(Path(path), self.limits)
+        return self.grade_bytes(data, path, input=input, side=side, metadata=metadata, explain=explain)
 
     def grade_bytes(
         self,
@@ -107,7 +119,7 @@ class Grader:
         Arguments, result and errors are those of `grade`.
         """
         stated = _stated(metadata, path)
-        film = read_bytes(data, path, side=side, stated=stated, limits=self.limits)
+        film = self._read(data, path, side=side, stated=stated, limits=self.limits)
         return self._grade(film, input, explain=explain)
 
     def _grade(self, radiograph: Radiograph, kind: InputKind, *, explain: bool) -> list[Assessment]:

@@ -88,7 +88,7 @@ def standardise(radiograph: Radiograph) -> Film:
     valid = None if radiograph.padding is None else ~radiograph.padding
     low, high = _robust_range(radiograph, valid)
     pixels = np.empty(radiograph.pixels.shape, np.uint16)
-    rows = max(1, _BAND // pixels.shape[1])
+    rows = max(1, _BAND // radiograph.pixels.shape[1])
     for start in range(0, len(pixels), rows):
         scaled = radiograph.pixels[start : start + rows] - np.float32(low)
         scaled *= np.float32(_FULL / (high - low))

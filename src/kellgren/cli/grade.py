@@ -5,15 +5,20 @@ from __future__ import annotations
 import enum
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 if TYPE_CHECKING:
     from kellgren.cohort import Outcome
     from kellgren.grade import Grader
+    from kellgren.isolate import IsolatedReader
+    from kellgren.read import Metadata
     from kellgren.report.run import RunRecord
     from kellgren.report.table import Row
+
+
+_LONGEST_PART: Final = 200
 
 
 class InputKind(enum.StrEnum):
@@ -39,7 +44,14 @@ def grade(
         InputKind, typer.Option(help="One joint a picture, whole films, or tell by itself.")
     ] = InputKind.auto,
     side: Annotated[SideOption | None, typer.Option(help="All images show this knee.")] = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(help="CSV of what you know of the films: side, spacing, frame, view.", dir_okay=False),
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Also draw what the grade rests on.")] = False,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="Read each file in a process with bounded memory and time.")
+    ] = False,
     workers: Annotated[int, typer.Option(min=0, help="Files at once; 0: one a processor.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
@@ -47,15 +59,22 @@ def grade(
 
     A file that cannot be graded is a row with a reason. Exit code 0: all graded; 1: some not.
     """
-    from kellgren import bundle, cohort
+    from kellgren import bundle, cohort, locate, measure
     from kellgren.cli import progress
     from kellgren.grade import Grader, processors
+    from kellgren.read import read_bytes, read_metadata
+    from kellgren.read.names import printable
     from kellgren.report.run import RunRecord, write_json
     from kellgren.report.table import TableWriter, columns
 
+    stated = read_metadata(metadata) if metadata else None
+    if side and stated and "side" in stated.columns:
+        raise typer.BadParameter(f"{metadata} has a column side", param_hint="--side")
     count = workers or processors()
     opened = bundle.load(model)
-    grader = Grader(opened, threads=max(1, processors() // count))
+    reader = _isolated() if isolate else None
+    read = reader.read_bytes if reader else read_bytes
+    grader = Grader(opened, threads=max(1, processors() // count), reader=read)
     if explain and not grader.model.explains:
         raise typer.BadParameter(f"{grader.title} has no maps to draw", param_hint="--explain")
     items = list(cohort.find(paths))
@@ -63,14 +82,17 @@ def grade(
         raise typer.BadParameter("no files found", param_hint="PATH")
     out.mkdir(parents=True, exist_ok=True)
     options = {
-        "paths": [str(p) for p in paths],
+        "paths": [printable(str(p)) for p in paths],
         "model": model,
         "input": input.value,
         "side": side.value if side else None,
+        "metadata": str(metadata) if metadata else None,
         "explain": explain,
+        "isolate": isolate,
         "workers": count,
     }
-    record, rows, exit_code = RunRecord(opened, options), [], 1
+    finders = {"localiser": bundle.load(locate.DEFAULT), "contour": bundle.load(measure.BUNDLE)}
+    record, rows, exit_code = RunRecord(opened, finders, options), [], 1
     try:
         with TableWriter(out / "grades.csv", columns(opened.card.tasks)) as table:
             outcomes = cohort.grade_all(
@@ -79,6 +101,7 @@ def grade(
                 workers=count,
                 input=input.value,
                 side=side.value if side else None,
+                metadata=stated,
                 explain=explain,
             )
             for outcome in progress.track(outcomes, len(items), "grading"):
@@ -93,8 +116,21 @@ def grade(
         raise
     finally:
         write_json(out / "run.json", record.to_dict(exit_code))
+        if reader:
+            reader.close()
+    if stated:
+        _tell_matches(stated, [item.path for item in items])
     _summarise(record, out, rows if as_json else None, exit_code)
     raise typer.Exit(exit_code)
+
+
+def _isolated() -> IsolatedReader:
+    """A reader in processes of its own; says so where this platform cannot bound their memory."""
+    from kellgren.isolate import IsolatedReader, memory_can_be_limited
+
+    if not memory_can_be_limited():
+        typer.echo("--isolate: this platform cannot limit the memory of a process; time is limited", err=True)
+    return IsolatedReader()
 
 
 def _rows(outcome: Outcome, grader: Grader, record: RunRecord) -> list[Row]:
@@ -118,9 +154,23 @@ def _draw(outcome: Outcome, folder: Path) -> None:
     if isinstance(outcome.result, KellgrenError):
         return
     for knee in outcome.result:
-        picture = folder / f"{outcome.item.file}.knee{knee.knee}.png"
+        parts = [
+            part[:_LONGEST_PART] for part in outcome.item.file.split("/")
+        ]  # names in archives may be longer
+        picture = folder.joinpath(*parts[:-1], f"{parts[-1]}.knee{knee.knee}.png")
         picture.parent.mkdir(parents=True, exist_ok=True)
         draw(knee).save(picture)
+
+
+def _tell_matches(stated: Metadata, films: list[Path]) -> None:
+    """How far the metadata table and the films go together: a key that never fits is silent otherwise."""
+    found = [stated.key_of(film) for film in films]
+    unused = len(stated.rows.keys() - set(found))
+    typer.echo(
+        f"{stated.path}: {len(films) - found.count(None)} of {len(films)} files have a row; "
+        f"{unused} rows are about no file; used columns: {', '.join(stated.columns)}",
+        err=True,
+    )
 
 
 def _summarise(record: RunRecord, out: Path, rows: list[Row] | None, exit_code: int) -> None:

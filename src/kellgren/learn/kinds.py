@@ -15,11 +15,16 @@ from kellgren.learn.contour import recipe as contour_recipe
 from kellgren.learn.contour import train as contour_training
 from kellgren.learn.contour.recipe import ContourRecipe
 from kellgren.learn.hardware import Hardware
+from kellgren.learn.localiser import comparators
+from kellgren.learn.localiser.comparators import ComparatorRecipe, HogRecipe, MtcnnRecipe
 from kellgren.learn.localiser.recipe import LocaliserRecipe as LocaliserRecipe
 from kellgren.learn.recipe import Recipe
 from kellgren.learn.train import Track
 
-AnyRecipe = Recipe | ContourRecipe | LocaliserRecipe
+AnyRecipe = Recipe | ContourRecipe | LocaliserRecipe | ComparatorRecipe
+
+FILM_RECIPES = (LocaliserRecipe, MtcnnRecipe, HogRecipe)
+"""Those that learn from real films, where there are any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +59,20 @@ def from_dict(document: dict[str, Any]) -> AnyRecipe:
     kind = document.get("kind", "grader")
     if kind == "localiser":
         return localiser.recipe.from_dict(document)
+    if kind in ("mtcnn", "hog_svm"):
+        return comparators.from_dict(document)
     if kind == "contour":
         return contour_recipe.from_dict(document)
     if kind == "grader":
         return recipe.from_dict({key: value for key, value in document.items() if key != "kind"})
-    raise BadRecipe(f"kind is {kind!r}", remedy="one of grader, localiser, contour")
+    raise BadRecipe(f"kind is {kind!r}", remedy="one of grader, localiser, mtcnn, hog_svm, contour")
 
 
 def train(chosen: AnyRecipe, request: Request, *, resume: bool, track: Track) -> Path:
     """Train a recipe of any kind and export its bundle.
 
     Returns:
-        The bundle's folder.
+        The bundle's folder; of a detector that the cascade is compared with, the detector's.
 
     Raises:
         BadRecipe, BadDataset, BadBundle: See `learn.train`, `learn.localiser.train`, `learn.contour.train`.
@@ -77,6 +84,14 @@ def train(chosen: AnyRecipe, request: Request, *, resume: bool, track: Track) ->
         )
         nets = localiser.train.train(located, resume=resume, track=track)
         return localiser.bundle.write(located, nets, bundle)
+    if isinstance(chosen, MtcnnRecipe | HogRecipe):
+        if resume:
+            raise BadRecipe("a comparator's run cannot be resumed", remedy="start again in another --out")
+        return comparators.train(
+            comparators.ComparatorRun(
+                chosen, request.data, request.films, request.out, request.fold, request.seed, request.hardware
+            )
+        )
     if isinstance(chosen, ContourRecipe):
         if resume:
             raise BadRecipe("a joint-line run cannot be resumed", remedy="start again in another --out")

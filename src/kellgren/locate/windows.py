@@ -47,7 +47,10 @@ def eight_bit(image: Grey) -> npt.NDArray[np.uint8]:
 
 
 def _resized(image: Grey, size: tuple[int, int], way: int) -> Grey:
-    return np.asarray(cv2.resize(image, size, interpolation=way), dtype=image.dtype)
+    resized = cv2.resize(image, size, interpolation=way)
+    if image.dtype == np.uint8:
+        return np.asarray(resized, dtype=np.uint8)
+    return np.asarray(resized, dtype=np.uint16)
 
 
 def equalised(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -36,7 +36,7 @@ class Outline:
         """
 
         def flip(line: FloatArray) -> FloatArray:
-            return line * np.array([-1.0, 1.0]) + np.array([columns - 1.0, 0.0])
+            return np.asarray(line * np.array([-1.0, 1.0]) + np.array([columns - 1.0, 0.0]))
 
         return Outline(
             flip(self.femur),

@@ -91,9 +91,10 @@ def refine(crop: Image, contour: Contour, search: Search = DEFAULT) -> Edges:
     gain = strength * np.exp(-0.5 * (rows / search.prior) ** 2)[:, None]
     path = _climb(slopes, best_paths(gain, search.bend))
     offsets = rows[path] + search.rows * _between_rows(slopes, path)
-    offsets = cv2.GaussianBlur(
+    smoothed = cv2.GaussianBlur(
         offsets, (0, 0), sigmaX=search.even, sigmaY=1e-3, borderType=cv2.BORDER_REPLICATE
     )
+    offsets = np.asarray(smoothed, dtype=np.float64)
     femur, tibia = start + offsets
     # Bone on bone there is no gap to be seen, and two edges found apart may cross: they then meet half way.
     middle, crossed = 0.5 * (femur + tibia), tibia < femur

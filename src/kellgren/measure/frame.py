@@ -100,7 +100,7 @@ def height_at(curve: FloatArray, x: FloatArray) -> FloatArray:
         x: (J,) places; beyond the curve's ends its end heights are taken.
     """
     order = np.argsort(curve[:, 0], kind="stable")
-    return np.interp(x, curve[order, 0], curve[order, 1])
+    return np.asarray(np.interp(x, curve[order, 0], curve[order, 1]))
 
 
 def _unit(vector: FloatArray) -> FloatArray:

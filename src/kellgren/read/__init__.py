@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kellgren.errors import UnreadableImage
 from kellgren.read.dicom import read_dicom
-from kellgren.read.files import describe_unknown, find_images, is_image_name, sniff
+from kellgren.read.files import Source, describe_unknown, find_images, is_image_name, load, sniff
 from kellgren.read.limits import DEFAULT_LIMITS, Limits
 from kellgren.read.metadata import NOTHING_STATED, Metadata, Stated, apply_stated, read_metadata
 from kellgren.read.radiograph import Laterality, Radiograph, Spacing
@@ -19,6 +19,7 @@ __all__ = [
     "Limits",
     "Metadata",
     "Radiograph",
+    "Source",
     "Spacing",
     "Stated",
     "find_images",
@@ -53,16 +54,7 @@ def read(
         NotAKnee: The file says itself that it is no plain radiograph (CT, MR, ...).
     """
     path = Path(path)
-    try:
-        if path.exists() and not path.is_file():
-            raise UnreadableImage("not a regular file", path=path, remedy="name the files one by one")
-        limits.check_bytes(path.stat().st_size, path)
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UnreadableImage("there is no such file", path=path) from None
-    except (OSError, ValueError, MemoryError) as error:  # ValueError: a null byte in the name
-        raise UnreadableImage(f"the file cannot be opened ({type(error).__name__})", path=path) from error
-    return read_bytes(data, path, side=side, stated=stated, limits=limits)
+    return read_bytes(load(path, limits), path, side=side, stated=stated, limits=limits)
 
 
 def read_bytes(

@@ -26,6 +26,9 @@ _SAMPLE: Final = 65536
 _FEWEST_LEVELS: Final = 32
 """A tone curve that leaves fewer grey values on the film was not made for it."""
 
+_FARTHEST: Final = 1e9
+"""No window lies beyond this, or is as narrow as its inverse: single precision would overflow."""
+
 _DYNAMIC_RANGE: Final = 4096.0
 """Exposures below this part of the largest are taken for noise before the logarithm."""
 
@@ -83,7 +86,7 @@ def _apply_sigmoid(
 ) -> npt.NDArray[np.float32]:
     """Apply Window Center and Width with VOI LUT Function SIGMOID (PS3.3 C.11.2.1.3.1)."""
     centre, width = header.numbers("WindowCenter"), header.numbers("WindowWidth")
-    if not centre or not width or not math.isfinite(centre[0]) or not 0 < width[0] < math.inf:
+    if not centre or not width or not abs(centre[0]) < _FARTHEST or not 1 / _FARTHEST < width[0] < _FARTHEST:
         notes.append("the header's sigmoid window is not usable and was left out")
         return values
     exponent = np.clip((values - np.float32(centre[0])) * np.float32(-4 / width[0]), -60, 60)

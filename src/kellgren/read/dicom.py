@@ -12,7 +12,7 @@ from typing import Final
 from kellgren.errors import KellgrenError, NotAKnee, UnreadableImage
 from kellgren.read.appearance import Photometric, apply_tone_curve, from_intensity
 from kellgren.read.colour import apply_palette, to_grey
-from kellgren.read.frames import read_frame
+from kellgren.read.frames import ends_processes, read_frame
 from kellgren.read.header import Parsed, parse
 from kellgren.read.laterality import decide_laterality, side_from_name, view_flags
 from kellgren.read.layout import GREY, PALETTE, read_layout
@@ -69,9 +69,11 @@ def read_dicom(
         return _read(data, path, side, frame, limits)
     except KellgrenError:
         raise
+    except MemoryError:
+        raise UnreadableImage("there is not enough memory to read the image", path=path) from None
     # A wall: malformed files make pydicom and its plug-ins raise almost anything (ValueError,
-    # AttributeError, TypeError, struct.error, RecursionError for nested sequences, MemoryError,
-    # RuntimeError). Their texts may quote patient data, so only the type is kept.
+    # AttributeError, TypeError, struct.error, RecursionError for nested sequences, RuntimeError).
+    # Their texts may quote patient data, so only the type is kept.
     except Exception as error:  # noqa: BLE001
         kind = type(error).__name__
     raise UnreadableImage(f"the DICOM file is damaged ({kind})", path=path)
@@ -85,6 +87,10 @@ def _read(data: bytes, path: Path, side: Side | None, wanted: int | None, limits
     _note_remarks(parsed.header, notes)
     layout = read_layout(parsed.header, limits, notes)
     frame = _choose_frame(layout.frames, wanted, path)
+    if ends_processes(parsed.syntax):
+        from kellgren.isolate import read_apart  # which knows this package
+
+        return read_apart(data, path, side, wanted, limits)
     header = parsed.header.of_frame(frame)
     pixels, layout = read_frame(parsed, layout, frame, notes)
     bits, padding = layout.stored, None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any, Final
 
 import cv2
@@ -14,15 +16,33 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from kellgren.errors import UnreadableImage
-from kellgren.read.codestream import check_scans, read_codestream
+from kellgren.read.codestream import check_jpeg, check_runs, check_scans, read_codestream
 from kellgren.read.header import Parsed
 from kellgren.read.layout import Layout
 from kellgren.read.limits import check_packing
-from kellgren.read.syntaxes import BIG_ENDIAN, DEFLATED, EXTENDED, NATIVE, RLE, twelve_bit_jpeg
+from kellgren.read.syntaxes import (
+    BIG_ENDIAN,
+    DEFLATED,
+    EXTENDED,
+    JPEG_LOSSLESS,
+    JPEG_LS,
+    NATIVE,
+    RLE,
+    twelve_bit_jpeg,
+)
 
 _ITEM: Final = 0xFFFEE000
 _TWELVE_BITS: Final = 4095
 _NEAR: Final = 512
+_GDCM: Final = "gdcm"
+
+EXPENDABLE: Final = "KELLGREN_EXPENDABLE"
+"""Set in the environment of processes that read one film at a time for another one (`kellgren.isolate`)."""
+
+_END_OF_IMAGE: Final = b"\xff\xd9"
+
+_MOST_FRAGMENTS: Final = 100_000
+"""What follows is left out: an empty one takes eight bytes in a file, and some hundred in memory."""
 
 
 def read_frame(
@@ -83,9 +103,15 @@ def _decompress(parsed: Parsed, layout: Layout, index: int) -> tuple[npt.NDArray
     syntax, path = UID(parsed.syntax), parsed.header.path
     frame = _encapsulated_frame(parsed, layout, index)
     check_packing(layout.rows, layout.columns, len(frame), path)
+    if syntax in JPEG_LS:
+        # CharLS 2.4 goes round four thousand million times in a stream that ends within a code. What lies
+        # behind the end of a whole one is not looked at.
+        frame += _END_OF_IMAGE
     layout = replace(layout, frames=1)
     precision = layout.stored
-    if syntax != RLE:
+    if syntax == RLE:
+        check_runs(frame, layout.rows * layout.columns, path)
+    else:
         check_scans(frame, path)
         stream = read_codestream(frame)
         if stream is None or (stream.rows, stream.columns) != (layout.rows, layout.columns):
@@ -104,20 +130,48 @@ def _decompress(parsed: Parsed, layout: Layout, index: int) -> tuple[npt.NDArray
             path=path,
             remedy="pip install 'kellgren[codecs]'",
         )
-    try:
-        if twelve:
-            return _decompress_twelve_bits(frame, layout), layout.photometric
-        options = _options(layout) | ({"correct_unused_bits": False} if syntax == RLE else {})
-        array, properties = get_decoder(syntax).as_array(
-            encapsulate([frame], has_bot=False), index=0, raw=True, validate=False, **options
-        )
-    except RuntimeError:  # pydicom: all plug-ins that are installed for this syntax have failed
-        raise UnreadableImage(
-            f"no installed decoder could read the pixels ({syntax.name}, {syntax})",
-            path=path,
-            remedy="the file may be damaged, or try pip install 'kellgren[codecs]'",
-        ) from None
-    return np.asarray(array), str(properties["photometric_interpretation"])
+    plugins = (_GDCM,) if twelve else _plugins(syntax)
+    if _GDCM in plugins and syntax != RLE:
+        check_jpeg(frame, path)
+    for plugin in plugins:
+        try:
+            if twelve:
+                return _decompress_twelve_bits(frame, layout), layout.photometric
+            options = _options(layout) | ({"correct_unused_bits": False} if syntax == RLE else {})
+            array, properties = get_decoder(syntax).as_array(
+                encapsulate([frame], has_bot=False),
+                index=0,
+                raw=True,
+                validate=False,
+                decoding_plugin=plugin,
+                **options,
+            )
+        except RuntimeError:  # the plug-in has failed; another may do it
+            continue
+        return np.asarray(array), str(properties["photometric_interpretation"])
+    raise UnreadableImage(
+        f"no installed decoder could read the pixels ({syntax.name}, {syntax})",
+        path=path,
+        remedy="the file may be damaged, or try pip install 'kellgren[codecs]'",
+    )
+
+
+def ends_processes(syntax: str) -> bool:
+    """Whether GDCM would decode the pixels of a transfer syntax, in a process that may not end."""
+    if os.environ.get(EXPENDABLE) or find_spec(_GDCM) is None:
+        return False
+    return syntax in (EXTENDED, *JPEG_LOSSLESS) or (syntax in JPEG_LS and find_spec("jpeg_ls") is None)
+
+
+def _plugins(syntax: UID) -> tuple[str, ...]:
+    """Plug-ins of pydicom that can decode a syntax.
+
+    GDCM ends the whole process, not only its own work, where it meets what it does not expect (seen in
+    version 3.2.6). It is asked only where nobody else can, for what looks whole, and in a process that may
+    end (`ends_processes`).
+    """
+    able: tuple[str, ...] = get_decoder(syntax).available_plugins
+    return tuple(name for name in able if name != _GDCM) or able
 
 
 def _options(layout: Layout) -> dict[str, Any]:
@@ -197,6 +251,8 @@ def _fragments(pixels: memoryview) -> tuple[tuple[int, ...], list[tuple[int, mem
         if group << 16 | element != _ITEM:
             break
         items.append((position, pixels[position + 8 : position + 8 + length]))
+        if len(items) > _MOST_FRAGMENTS:
+            break
         position += 8 + length
     if not items:
         return (), []

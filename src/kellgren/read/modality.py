@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,8 @@ def apply_modality(stored: npt.NDArray[Any], header: Header, layout: Layout) -> 
         return table.values.astype(np.float32)[table.index(stored)]
     slope = header.numbers("RescaleSlope") or (1.0,)
     intercept = header.numbers("RescaleIntercept") or (0.0,)
-    if not math.isfinite(slope[0]) or not math.isfinite(intercept[0]) or slope[0] == 0:
+    # Not finite, or beyond single precision for some stored value.
+    if not (abs(slope[0]) * 65536 + abs(intercept[0]) < np.finfo(np.float32).max) or slope[0] == 0:
         raise UnreadableImage("the DICOM header has an unusable rescale slope or intercept", path=header.path)
     if slope[0] == 1 and intercept[0] == 0:
         return stored.astype(np.float32)

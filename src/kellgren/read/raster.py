@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -11,15 +12,26 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from kellgren.errors import UnreadableImage
+from kellgren.read.codestream import check_scans
 from kellgren.read.files import Kind
 from kellgren.read.laterality import decide_laterality, side_from_name
-from kellgren.read.limits import Limits, without_warnings
+from kellgren.read.limits import Limits, check_packing, without_warnings
 from kellgren.read.radiograph import Radiograph
 from kellgren.vocabulary import Side
 
 _ORIENTATION: Final = 0x0112  # TIFF 6.0 / Exif 2.3
 _PHOTOMETRIC: Final = 0x0106
 _WHITE_IS_ZERO: Final = 0
+_COMPRESSION: Final = 0x0103
+
+# None, the three of faxes, LZW, JPEG, deflate under both its numbers, PackBits. What else libtiff may have
+# been built with (LZMA, Zstandard) lets a file choose how much memory its decoder takes.
+_COMPRESSIONS: Final = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946})
+
+_GREY_MODES: Final = frozenset({"1", "L", "I", "F"})
+
+_MOST_PAGES: Final = 1000
+_BAND: Final = 1 << 20  # pixels that are turned from colour to grey at once
 
 # ITU-R BT.601, as Pillow and OpenCV weigh colours.
 _LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -51,16 +63,7 @@ def read_raster(
     """
     notes: list[str] = []
     try:
-        with without_warnings():
-            image: Image.Image = Image.open(BytesIO(data), formats=[kind])
-        limits.check_size(image.height, image.width, path)
-        with without_warnings():
-            pages = getattr(image, "n_frames", 1)
-        # A camera's JPEG may carry small previews as further frames; the first one is the image.
-        if pages != 1 and kind != "JPEG":
-            raise UnreadableImage(
-                f"the {kind} file holds {pages} pages", path=path, remedy="save each page as its own file"
-            )
+        image = _open(data, path, kind, limits)
         image.load()  # before asking a PNG for its EXIF, which may follow the pixels
         with without_warnings():
             orientation = image.getexif().get(_ORIENTATION, 1)
@@ -72,8 +75,10 @@ def read_raster(
         raise
     except Image.DecompressionBombError:  # Pillow's own bound, 179 million pixels, acts on opening
         raise UnreadableImage("the image has far more pixels than are decoded", path=path) from None
+    except MemoryError:
+        raise UnreadableImage("there is not enough memory to read the image", path=path) from None
     # A wall: a damaged file makes the decoders raise almost anything (OSError, SyntaxError, struct.error,
-    # ZeroDivisionError, MemoryError, DecompressionBombError); each is this file's fault.
+    # ZeroDivisionError, ValueError); each is this file's fault.
     except Exception as error:
         raise UnreadableImage(
             f"the {kind} file is damaged or cut short ({type(error).__name__})", path=path
@@ -89,6 +94,71 @@ def read_raster(
         format=kind,
         notes=tuple(notes),
     )
+
+
+def _open(data: bytes, path: Path, kind: Kind, limits: Limits) -> Image.Image:
+    """Open an image, without decoding its pixels, and refuse what would cost too much to decode."""
+    if kind == "WEBP":  # its decoder takes memory for the pixels on opening
+        width, height = _webp_canvas(data)
+        limits.check_size(height, width, path, colours=3)
+    elif kind == "JPEG":
+        check_scans(data, path)
+    pages = _tiff_pages(data) if kind == "TIFF" else None
+    with without_warnings():
+        image: Image.Image = Image.open(BytesIO(data), formats=[kind])
+    grey = image.mode in _GREY_MODES or image.mode.startswith("I;16")
+    limits.check_size(image.height, image.width, path, colours=1 if grey else 3)
+    check_packing(image.height, image.width, len(data), path)
+    if pages is None:
+        pages = getattr(image, "n_frames", 1)
+    # A camera's JPEG may carry small previews as further frames; the first one is the image.
+    if pages != 1 and kind != "JPEG":
+        count = f"more than {_MOST_PAGES}" if pages > _MOST_PAGES else pages
+        raise UnreadableImage(
+            f"the {kind} file holds {count} pages", path=path, remedy="save each page as its own file"
+        )
+    tags = getattr(image, "tag_v2", {})
+    if kind == "TIFF" and tags.get(_COMPRESSION, 1) not in _COMPRESSIONS:
+        raise UnreadableImage(
+            "the TIFF file is compressed in a way that is not read",
+            path=path,
+            remedy="save it with LZW or deflate",
+        )
+    return image
+
+
+def _tiff_pages(data: bytes) -> int:
+    """Count the directories of a TIFF file, at most one more than `_MOST_PAGES`, without reading them.
+
+    Pillow reads every entry of every page to count them, and a directory takes a file 18 bytes.
+    """
+    order = "<" if data.startswith(b"II") else ">"
+    seen: set[int] = set()
+    (place,) = struct.unpack_from(f"{order}I", data, 4)
+    while place and place not in seen and len(seen) <= _MOST_PAGES:
+        seen.add(place)
+        if place + 2 > len(data):
+            break
+        (entries,) = struct.unpack_from(f"{order}H", data, place)
+        end = place + 2 + 12 * entries
+        if end + 4 > len(data):
+            break
+        (place,) = struct.unpack_from(f"{order}I", data, end)
+    return len(seen)
+
+
+def _webp_canvas(data: bytes) -> tuple[int, int]:
+    """Width and height of a WebP image by its first chunk (RFC 9649 2.5 - 2.7); 0 where it has none."""
+    head = data[:30].ljust(30, b"\0")
+    if head[12:16] == b"VP8X":
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if head[12:16] == b"VP8 ":
+        width, height = struct.unpack_from("<2H", head, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    return 0, 0
 
 
 def _grey(
@@ -138,9 +208,17 @@ def _deep_grey(image: Image.Image, path: Path) -> npt.NDArray[np.float32]:
 
 def _luminance(rgb: npt.NDArray[np.uint8], notes: list[str]) -> npt.NDArray[np.float32]:
     """(H, W, 3) colours to (H, W) luminance; three equal channels come out exactly as they were."""
-    difference = rgb.max(axis=2) - rgb.min(axis=2)
-    if not difference.any():
+    grey = np.empty(rgb.shape[:2], dtype=np.float32)
+    coloured = strongly = 0
+    rows = max(1, _BAND // rgb.shape[1])  # in bands: single precision takes four times the memory
+    for start in range(0, len(rgb), rows):
+        band = rgb[start : start + rows]
+        difference = band.max(axis=2) - band.min(axis=2)
+        coloured += int(np.count_nonzero(difference))
+        strongly += int(np.count_nonzero(difference > _COLOUR_DIFFERENCE))
+        grey[start : start + rows] = band.astype(np.float32) @ _LUMA
+    if not coloured:
         return rgb[..., 0].astype(np.float32)
-    if np.mean(difference > _COLOUR_DIFFERENCE) > _COLOUR_SHARE:
+    if strongly > _COLOUR_SHARE * grey.size:
         notes.append("the image is in colour; its luminance was used")
-    return rgb.astype(np.float32) @ _LUMA
+    return grey

@@ -20,6 +20,12 @@ NATIVE: Final = (IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED)
 RLE: Final = "1.2.840.10008.1.2.5"
 """Run length encoding (PS3.5 8.2.2), which pydicom decodes by itself."""
 
+JPEG_LOSSLESS: Final = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+"""Lossless JPEG with any predictor, and with the first one (PS3.5 10.2, process 14)."""
+
+JPEG_LS: Final = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
+"""JPEG-LS, lossless and near-lossless (PS3.5 8.2.3)."""
+
 EXTENDED: Final = "1.2.840.10008.1.2.4.51"
 """JPEG of 8 or 12 bits (PS3.5 10.2, process 2 and 4)."""
 

@@ -37,7 +37,7 @@ _MACROS: Final = (
 )
 
 
-_MOST_READS: Final = 200_000
+_MOST_READS: Final = 100_000
 """Every element takes two or three; a header of a thousand frames with groups of their own has 50,000."""
 
 
@@ -61,6 +61,7 @@ class MeteredStream(BytesIO):
         self._left = _MOST_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
+        """As of any stream, until there were too many."""
         self._left -= 1
         if self._left < 0:
             raise UnreadableImage("the DICOM header has more elements than any film's", path=self._path)

@@ -17,7 +17,8 @@ def tangents(points: Tensor) -> Tensor:
         ends = (curve[:, 1:2] - curve[:, :1], curve[:, -1:] - curve[:, -2:-1])
         directions.append(torch.cat((ends[0], curve[:, 2:] - curve[:, :-2], ends[1]), dim=1))
     joined = torch.cat(directions, dim=1)
-    return joined / joined.norm(dim=2, keepdim=True).clamp(min=1e-6)
+    unit: Tensor = joined / joined.norm(dim=2, keepdim=True).clamp(min=1e-6)
+    return unit
 
 
 def split(found: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:

@@ -88,7 +88,7 @@ def divergence(heat: Tensor, points: Tensor, sigma: float) -> Tensor:
     given = heat + 1e-12
     log_middle = (0.5 * (target + given)).log()
     terms = target * (target.log() - log_middle) + given * (given.log() - log_middle)
-    return cast("Tensor", 0.5 * terms.sum(dim=(2, 3)))
+    return 0.5 * terms.sum(dim=(2, 3))
 
 
 def _axis(cells: int, like: Tensor) -> Tensor:
