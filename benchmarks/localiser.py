@@ -37,7 +37,7 @@ from kellgren.learn.localiser import films
 from kellgren.learn.localiser.detector import Detector
 from kellgren.learn.localiser.material import BoxedFilm
 from kellgren.learn.localiser.recipe import Material
-from kellgren.learn.train import commit
+from kellgren.learn.run import commit
 from kellgren.read import read_bytes
 from kellgren.standardise import standardise
 from kellgren.study.detection import FilmResult, figures, judge

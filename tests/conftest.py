@@ -87,18 +87,23 @@ def tiny_recipe():
     from kellgren.learn import recipe as recipes
 
     recipe = recipes.load("joint", size="small")
-    steps = (
-        {"step": "percentile_range", "low": 0.5, "high": 99.5},
-        {"step": "resize", "height": 96, "width": 96},
-        {"step": "region", "top": 0.25, "left": 0.0, "height": 0.6667, "width": 1.0},
-        {"step": "normalise", "mean": 0.5, "std": 0.5},
+    view = recipes.View(
+        prepare=(
+            {"step": "percentile_range", "low": 0.5, "high": 99.5},
+            {"step": "resize", "height": 96, "width": 96},
+        ),
+        finish=(
+            {"step": "region", "top": 0.25, "left": 0.0, "height": 0.6667, "width": 1.0},
+            {"step": "normalise", "mean": 0.5, "std": 0.5},
+        ),
     )
+    (phase,) = recipe.optimise.phases
     return replace(
         recipe,
         name="tiny",
-        input=replace(recipe.input, steps=steps),
+        views={"joint": view},
         network=replace(recipe.network, backbone="test_efficientnet", freeze=("conv_stem", "bn1")),
-        optimise=replace(recipe.optimise, epochs=2, batch=4),
+        optimise=replace(recipe.optimise, phases=(replace(phase, epochs=2),), batch=4),
     )
 
 

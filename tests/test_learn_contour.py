@@ -137,7 +137,8 @@ def pointed_set(training_set, tmp_path_factory):
 @pytest.fixture(scope="module")
 def tiny():
     whole = recipe.load(size="small")
-    return replace(whole, width=4, optimise=replace(whole.optimise, epochs=2, batch=4))
+    phases = (replace(whole.optimise.phases[0], epochs=2),)
+    return replace(whole, width=4, optimise=replace(whole.optimise, phases=phases, batch=4))
 
 
 def test_left_knees_and_their_points_are_mirrored(pointed_set, tiny):

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 pytestmark = pytest.mark.train
@@ -12,7 +11,8 @@ from safetensors.torch import save_file  # noqa: E402 - after the check that tor
 
 from kellgren.errors import BadRecipe  # noqa: E402
 from kellgren.learn import graph, losses, networks  # noqa: E402
-from kellgren.learn.train import schedule  # noqa: E402
+from kellgren.learn.networks import backbone  # noqa: E402
+from kellgren.learn.recipe import Loss  # noqa: E402
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_mean_of_the_maps_is_the_logit(net):
 def one_step(net, recipe):
     net.train()
     grades = {task: torch.zeros(4, dtype=torch.int64) for task in recipe.tasks}
-    loss = losses.multi_task(net(inputs(4)), grades, recipe.tasks, recipe.target.spread)
+    loss = losses.multi_task(net(inputs(4)), grades, recipe)
     loss.backward()
     return loss
 
@@ -89,11 +89,26 @@ def test_unknown_part_cannot_be_frozen(tiny_recipe):
 
 @pytest.mark.parametrize(
     ("changes", "match"),
-    [({"backbone": "resnet_of_nobody"}, "timm has no model"), ({"kind": "siamese_x"}, "kind 'siamese_x'")],
+    [
+        ({"backbone": "resnet_of_nobody"}, "timm has no model"),
+        ({"kind": "siamese_x"}, "no network 'siamese_x'"),
+    ],
 )
 def test_unknown_network(tiny_recipe, changes, match):
     with pytest.raises(BadRecipe, match=match):
         networks.build(replace(tiny_recipe, network=replace(tiny_recipe.network, **changes)), init=None)
+
+
+def test_a_network_of_ones_own_by_module_and_function(tiny_recipe, tmp_path, monkeypatch):
+    (tmp_path / "own_network.py").write_text("from kellgren.learn.networks.multi_task import build\n")
+    own = replace(tiny_recipe, network=replace(tiny_recipe.network, kind="own_network:build"))
+    with pytest.raises(BadRecipe, match=r"cannot import 'own_network'.*PYTHONPATH"):
+        networks.build(own, init=None)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert isinstance(networks.build(own, init=None), networks.KneeNet)
+    absent = replace(own, network=replace(own.network, kind="own_network:nothing"))
+    with pytest.raises(BadRecipe, match="'own_network' has no 'nothing'"):
+        networks.build(absent, init=None)
 
 
 # --- initial weights -------------------------------------------------------------------------------------
@@ -147,15 +162,69 @@ def test_initial_weights_that_do_not_fit(net, tmp_path):
         networks.weights_file(tmp_path, "another_backbone")
 
 
-def test_parameter_groups_hold_every_trainable_parameter_once(net):
-    groups = networks.parameter_groups(net, lr=1e-3, head_lr=1e-2, weight_decay=0.1)
-    listed = [p for group in groups for p in group["params"]]
-    assert len({id(p) for p in listed}) == len(listed)
-    assert {id(p) for p in listed} == {id(p) for p in net.parameters() if p.requires_grad}
-    for group in groups:
-        assert all((p.ndim > 1) == (group["weight_decay"] == 0.1) for p in group["params"])
-    heads = {id(p) for p in net.heads.parameters()}
-    assert all((id(p) in heads) == (g["lr"] == 1e-2) for g in groups for p in g["params"])
+def test_backbone_and_head_share_no_parameter_and_leave_none_out(net):
+    backbone, head = networks.backbone_parameters(net), networks.head_parameters(net)
+    assert {id(p) for p in backbone} == {id(p) for p in net.backbone.parameters()}
+    assert {id(p) for p in head} == {id(p) for p in net.heads.parameters()}
+    assert len(backbone) + len(head) == len(list(net.parameters()))
+
+
+# --- backbones of other makes ----------------------------------------------------------------------------
+
+
+def with_network(recipe, **changes):
+    return replace(recipe, network=replace(recipe.network, freeze=(), drop_path=0.0, **changes))
+
+
+def test_backbone_from_torchvision_with_the_sum_of_three_channels_weights(tiny_recipe):
+    recipe = with_network(tiny_recipe, backbone="shufflenet_v2_x0_5")
+    model = networks.build(recipe, init=None).eval().backbone.model
+    assert model.conv1[0].in_channels == 1
+    assert model.forward_features(inputs(1)).shape == (1, 1024, 2, 3)
+    grey = inputs(1)
+    colour = torch.nn.Conv2d(3, 4, 3, bias=False)
+    torch.testing.assert_close(backbone.with_channels(colour, 1)(grey), colour(grey.expand(-1, 3, -1, -1)))
+
+
+def test_hidden_layers_of_vgg_have_no_places_and_so_no_maps(tiny_recipe):
+    recipe = with_network(tiny_recipe, backbone="vgg11", options={"model": {"mlp_ratio": 0.01}})
+    net = networks.build(recipe, init=None).eval()
+    raw, maps, embedding = net.explain(inputs(1))
+    assert maps == {}
+    assert embedding.shape == (1, 4096)
+    torch.testing.assert_close(net(inputs(1))["KL"], raw["KL"])
+
+
+def test_model_arguments_narrow_a_backbone(tiny_recipe):
+    recipe = with_network(tiny_recipe, backbone="resnet18", options={"model": {"layers": [1, 1, 1, 1]}})
+    narrow = networks.build(recipe, init=None)
+    assert networks.count_parameters(narrow) < 6e6
+    wrong = with_network(tiny_recipe, backbone="resnet18", options={"model": {"nonsense": 1}})
+    with pytest.raises(BadRecipe, match=r"backbone 'resnet18'.*nonsense"):
+        networks.build(wrong, init=None)
+
+
+def test_unknown_option_names_the_nearest(tiny_recipe):
+    with pytest.raises(BadRecipe, match=r"unknown key 'modle'.*did you mean 'model'"):
+        networks.build(with_network(tiny_recipe, options={"modle": {}}), init=None)
+
+
+def test_weights_of_a_tagged_backbone_are_found_by_its_plain_name(tmp_path):
+    (tmp_path / "resnet18.safetensors").touch()
+    assert networks.weights_file(tmp_path, "resnet18.tv_in1k").name == "resnet18.safetensors"
+
+
+def test_a_coral_head_shares_its_weights_and_its_maps_stay_exact(tiny_recipe):
+    recipe = replace(tiny_recipe, loss={"default": Loss(kind="coral")})
+    net = networks.build(recipe, init=None).eval()
+    head = net.heads["KL"]
+    assert sum(p.numel() for p in head.parameters()) == net.backbone.width + 4
+    raw, maps, _ = net.explain(inputs())
+    assert raw["KL"].shape == (2, 4)
+    torch.testing.assert_close(maps["KL"].mean(dim=(2, 3)), raw["KL"], atol=1e-5, rtol=1e-5)
+    steps = raw["KL"] - raw["KL"][:, :1]
+    torch.testing.assert_close(steps[0], steps[1])  # knees differ by a shift alone
+    assert (raw["KL"].diff(dim=1) < 0).all()  # and start in order
 
 
 # --- graphs ----------------------------------------------------------------------------------------------
@@ -194,18 +263,3 @@ def test_rounded_weights_are_exact_in_half_precision(net):
         if parameter.ndim > 1:
             torch.testing.assert_close(parameter.half().float(), parameter, rtol=0, atol=0)
     torch.testing.assert_close(net.heads["KL"].bias, bias, rtol=0, atol=0)
-
-
-# --- schedule --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("epoch", "expected"),
-    [(0, 0.02), (0.5, 0.51), (1, 1.0), (2.25, np.cos(np.pi / 16) ** 2), (6, 0.5), (11, 0.0), (99, 0.0)],
-)
-def test_schedule_by_hand(epoch, expected):
-    assert schedule(epoch, warmup=1, epochs=11) == pytest.approx(expected, abs=1e-9)
-
-
-def test_schedule_without_warm_up_starts_at_the_peak():
-    assert schedule(0, warmup=0, epochs=3) == 1.0

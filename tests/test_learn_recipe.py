@@ -1,7 +1,9 @@
 """Recipes: a slip of the pen is named, and every packaged recipe says what a card can hold."""
 
+import copy
 import dataclasses
 import json
+import re
 
 import pytest
 
@@ -17,6 +19,14 @@ from kellgren.learn import recipe as recipes  # noqa: E402
 SIZES = ("full", "small")
 PACKAGED = [(name, size) for name in recipes.available() for size in SIZES]
 GRADERS = [(n, size) for n, size in PACKAGED if "kind" not in recipes.document(n, size=size)]
+
+
+PHASE = ("optimise", "phases", 0)
+
+
+def question(classes):
+    """An auxiliary question about KL."""
+    return {"of": "KL", "classes": classes, "weight": 0.5}
 
 
 @pytest.fixture
@@ -50,12 +60,14 @@ def test_packaged_recipe_survives_its_own_record(name, size):
     stored = recipes.from_dict(json.loads(json.dumps(recipe.to_dict())))
     assert json.dumps(stored.to_dict()) == json.dumps(recipe.to_dict())
     assert list(stored.tasks) == list(recipe.tasks)
-    steps.validate(recipe.input.steps)
+    assert stored == recipe
+    for view in recipe.views.values():
+        steps.validate((*view.prepare, *view.finish))
 
 
 def test_sizes_differ_only_where_they_say(tmp_path):
     full, small = recipes.load("joint", size="full"), recipes.load("joint", size="small")
-    assert full.input == small.input
+    assert full.views == small.views
     assert full.optimise.epochs > small.optimise.epochs
     assert full.optimise.weight_decay == small.optimise.weight_decay
 
@@ -78,10 +90,12 @@ def test_unknown_name_or_size_names_the_nearest(name, size, match):
     [
         ((), "optimize", "optimise"),
         ((), "taskss", "tasks"),
-        (("optimise",), "epoch", "epochs"),
+        (("optimise",), "phase", "phases"),
+        (("optimise", "phases", 0), "epoch", "epochs"),
+        (("loss", "default"), "gama", "gamma"),
         (("augment",), "rotation", "rotate"),
         (("network",), "backbones", "backbone"),
-        (("input",), "step", "steps"),
+        (("views", "joint"), "prepares", "prepare"),
     ],
 )
 def test_unknown_key_names_the_nearest(document, place, wrong, near):
@@ -89,19 +103,27 @@ def test_unknown_key_names_the_nearest(document, place, wrong, near):
     for key in place:
         target = target[key]
     target[wrong] = 1
-    where = ".".join(("recipe", *place))
-    refused(document, f"{where}: unknown key '{wrong}'.*did you mean '{near}'")
+    where = ".".join(str(key) for key in ("recipe", *place)).replace(".0", "[0]")
+    refused(document, f"{re.escape(where)}: unknown key '{wrong}'.*did you mean '{near}'")
 
 
 @pytest.mark.parametrize(
     ("place", "value", "match"),
     [
-        (("optimise", "epochs"), 1.5, "recipe.optimise.epochs is 1.5, expected int"),
-        (("optimise", "epochs"), True, "epochs is True, expected int"),
-        (("optimise", "epochs"), "3", "epochs is '3', expected int"),
-        (("optimise", "lr"), "1e-3", "lr is '1e-3', expected float"),
-        (("optimise", "epochs"), 0, "optimise.epochs is 0, not 1 or more"),
+        ((*PHASE, "epochs"), 1.5, r"recipe.optimise.phases\[0\].epochs is 1.5, expected int"),
+        ((*PHASE, "epochs"), True, "epochs is True, expected int"),
+        ((*PHASE, "epochs"), "3", "epochs is '3', expected int"),
+        ((*PHASE, "lr"), "1e-3", "lr is '1e-3', expected float"),
+        ((*PHASE, "epochs"), 0, r"optimise.phases\[0\].epochs is 0, not 1 or more"),
+        ((*PHASE, "lr"), 0.0, "lr is 0, not positive"),
+        ((*PHASE, "warmup"), 99.0, "warmup is 99, not 0 to 12 epochs"),
+        ((*PHASE, "schedule"), "linear", "schedule is 'linear'.*constant, cosine"),
+        ((*PHASE, "train"), "head", "train is 'head'.*all, heads"),
+        (("optimise", "phases"), [], "optimise.phases: there is none"),
         (("optimise", "batch"), -4, "optimise.batch is -4"),
+        (("optimise", "ema"), 1.0, "optimise.ema is 1"),
+        (("optimise", "patience"), -1, "optimise.patience is -1"),
+        (("optimise", "optimiser"), "adamm", "optimiser is 'adamm'.*adam, adamw, sgd"),
         (("name",), 3, "recipe.name is 3, expected str"),
         (("tta",), "flip", "recipe.tta is 'flip', expected tuple"),
         (("tasks",), ["KL"], "recipe.tasks is .*expected dict"),
@@ -111,8 +133,23 @@ def test_unknown_key_names_the_nearest(document, place, wrong, near):
         (("decision", "KL"), "mode", "decision"),
         (("tasks", "HIP"), 1.0, "unknown task 'HIP'"),
         (("tasks", "JSN_X"), 1.0, "unknown task 'JSN_X'.*did you mean 'JSN_"),
-        (("input", "augment_before"), "regoin", "no step 'regoin'.*did you mean 'region'"),
-        (("input", "steps"), [{"step": "blur"}], "input.steps: unknown step 'blur'"),
+        (("tasks",), {}, "tasks: there is none"),
+        (("views",), {}, "views: there is none"),
+        (("views", "joint", "prepare"), [{"step": "blur"}], "views.joint: unknown step 'blur'"),
+        (("views", "joint", "finish"), [{"step": "invert"}], "'invert' cannot follow augmentation.*prepare"),
+        (("views", "joint", "channels"), 2, "views.joint.channels is 2, not 1 or 3"),
+        (("loss", "KLL"), {}, "loss: 'KLL' is no task here.*did you mean 'KL'"),
+        (("sampling",), "even", "sampling is 'even'.*natural, balanced"),
+        (("augment_by_grade",), {"5": {}}, "augment_by_grade: 5 is no KL grade"),
+        (("augment_by_grade",), {"mild": {}}, "key 'mild' is no grade"),
+        (
+            ("auxiliary",),
+            {"early": {"of": "KLL", "classes": {}, "weight": 1.0}},
+            "early.of: 'KLL' is no task",
+        ),
+        (("auxiliary",), {"early": question({0: 0, 1: 2})}, "numbered from 0 without a gap"),
+        (("auxiliary",), {"early": question({0: 0, 7: 1})}, "KL has no reading 7"),
+        (("auxiliary",), {"KL": question({0: 0, 1: 1})}, "auxiliary.KL: a task has this name"),
         (("augment", "flip"), 0.0, "tta lists flip"),
     ],
 )
@@ -125,14 +162,80 @@ def test_wrong_value_is_named(document, place, value, match):
 
 
 def test_missing_key_is_named(document):
-    del document["optimise"]["epochs"]
-    refused(document, r"recipe\.optimise.*epochs")
+    del document["optimise"]["phases"][0]["epochs"]
+    refused(document, r"recipe\.optimise\.phases\[0\]: no key 'epochs'")
 
 
 def test_whole_numbers_serve_as_fractions(document):
-    document["optimise"]["lr"] = 1
-    assert recipes.from_dict(document).optimise.lr == 1.0
-    assert isinstance(recipes.from_dict(document).optimise.lr, float)
+    document["optimise"]["weight_decay"] = 1
+    assert recipes.from_dict(document).optimise.weight_decay == 1.0
+    assert isinstance(recipes.from_dict(document).optimise.weight_decay, float)
+
+
+def test_flip_needs_both_sides_of_a_sided_task(document):
+    del document["tasks"]["FM"]
+    document["loss"].pop("FM", None)
+    refused(document, "augment.flip turns FL into FM, which is no task here")
+    document["augment"]["flip"], document["tta"] = 0.0, []
+    assert "FL" in recipes.from_dict(document).tasks
+
+
+def test_grades_as_keys_survive_json(document):
+    document["augment_by_grade"] = {1: {"rotate": 15.0}, 3: {"grid": 0.1}}
+    document["auxiliary"] = {"early": question({0: 0, 1: 1, 2: 1})}
+    recipe = recipes.from_dict(document)
+    assert recipe.augment_by_grade[1].rotate == 15
+    assert recipe.auxiliary["early"].classes == {0: 0, 1: 1, 2: 1}
+    assert recipe.classes_of("early") == 2
+    assert recipes.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+# --- overrides -------------------------------------------------------------------------------------------
+
+
+def test_override_reaches_every_depth_and_leaves_its_argument(document):
+    document["augment_by_grade"] = {1: {"rotate": 5.0}}
+    before = copy.deepcopy(document)
+    changed = recipes.override(
+        document,
+        [
+            "optimise.batch=8",
+            "optimise.phases.0.lr=1e-4",
+            "loss.KL.gamma=3",
+            "loss.OA={kind: focal, alpha: [1e-1, 2]}",
+            "tta=[]",
+            "title=Own = mine",
+            "augment_by_grade.1.rotate=9",
+            "views.joint.channels=3",
+        ],
+    )
+    recipe = recipes.from_dict(changed)
+    assert (recipe.optimise.batch, recipe.optimise.phases[0].lr) == (8, 1e-4)
+    assert (recipe.loss_of("KL").gamma, recipe.tta, recipe.title) == (3.0, (), "Own = mine")
+    assert (recipe.loss_of("OA").kind, recipe.loss_of("OA").alpha) == ("focal", (0.1, 2.0))
+    assert recipe.augment_by_grade[1].rotate == 9
+    assert recipe.views["joint"].channels == 3
+    assert document == before
+
+
+@pytest.mark.parametrize(
+    ("assignment", "match"),
+    [
+        ("optimise.bach=8", "unknown key 'bach'; did you mean 'batch'"),
+        ("optimize.batch=8", "unknown key 'optimize'; did you mean 'optimise'"),
+        ("views.joynt.channels=3", "no view 'joynt'; did you mean 'joint'"),
+        ("loss.KLL.gamma=3", "'KLL' is no task here; did you mean 'KL'"),
+        ("optimise.phases.1.lr=1", "optimise.phases has 1 items, counted from 0; no '1'"),
+        ("name.first=1", "name is 'joint' and holds no 'first'"),
+        ("optimise.batch", "no assignment"),
+        ("=3", "no assignment"),
+        ("tta=[", "not valid YAML"),
+        ("optimise.batch=many", "batch is 'many', expected int"),
+    ],
+)
+def test_wrong_override_is_named(assignment, match):
+    with pytest.raises(BadRecipe, match=match):
+        recipes.from_dict(recipes.override(recipes.document("joint"), [assignment]))
 
 
 def test_yaml_file_of_ones_own(tmp_path, document):
@@ -140,9 +243,9 @@ def test_yaml_file_of_ones_own(tmp_path, document):
 
     own = {k: v for k, v in document.items() if k != "size"}
     path = tmp_path / "own.yaml"
-    path.write_text(yaml.safe_dump({**own, "name": "own", "sizes": {"full": {"optimise": {"epochs": 3}}}}))
+    path.write_text(yaml.safe_dump({**own, "name": "own", "sizes": {"full": {"optimise": {"clip": 3.0}}}}))
     recipe = recipes.load(str(path))
-    assert (recipe.name, recipe.optimise.epochs) == ("own", 3)
+    assert (recipe.name, recipe.optimise.clip) == ("own", 3)
     assert recipe.optimise.batch == document["optimise"]["batch"]
 
 

@@ -14,9 +14,11 @@ from kellgren import bundle, golden  # noqa: E402
 from kellgren.data import load  # noqa: E402
 from kellgren.errors import BadBundle, BadDataset, BadRecipe  # noqa: E402
 from kellgren.grade import Grader  # noqa: E402
+from kellgren.learn import export, networks  # noqa: E402
 from kellgren.learn import train as training  # noqa: E402
 from kellgren.learn.export import PARITY, export_run  # noqa: E402
 from kellgren.learn.hardware import Hardware  # noqa: E402
+from kellgren.learn.run import WHOLE_SPLIT, Run, silent  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,7 +33,7 @@ def one_thread():
 @pytest.fixture(scope="module")
 def run_in(tiny_recipe, training_set, initial_weights):
     def make(folder, **changes):
-        run = training.Run(
+        run = Run(
             recipe=tiny_recipe,
             dataset=load(training_set),
             out=folder,
@@ -82,7 +84,7 @@ def test_run_folder(finished, run_in, tiny_recipe):
 def test_training_moves_the_weights_and_leaves_the_frozen_ones(finished, run_in, tmp_path):
     torch.manual_seed(7)
     run = run_in(tmp_path)
-    start = training.networks.build(run.recipe, init=run.init).state_dict()
+    start = networks.build(run.recipe, init=run.init).state_dict()
     end = stored(finished[0], "last.pt")["model"]
     assert start.keys() == end.keys()
     moved = {name for name in end if not torch.equal(end[name], start[name])}
@@ -108,7 +110,7 @@ def resumed(run_in, tmp_path_factory):
         training.train(run_in(folder), track=killed)
     assert len(entries(folder)) == 1
     with pytest.raises(BadRecipe, match=r"1 of 2 epochs.*--resume"):
-        export_run(folder, run_in(folder).dataset.root, folder / "bundle", track=training.silent)
+        export_run(folder, run_in(folder).dataset.root, folder / "bundle", track=silent)
     training.train(run_in(folder), resume=True)
     return folder
 
@@ -118,8 +120,10 @@ def test_resumed_run_ends_with_the_same_bits(finished, resumed):
     for part in ("model", "average"):
         for name, value in whole[part].items():
             torch.testing.assert_close(again[part][name], value, rtol=0, atol=0, msg=f"{part} {name}")
-    assert (whole["epoch"], whole["step"], whole["best"]) == (again["epoch"], again["step"], again["best"])
-    timing = {"seconds", "images_per_s"}
+    assert [whole[key] for key in ("epoch", "step", "phase")] == [
+        again[key] for key in ("epoch", "step", "phase")
+    ]
+    timing = {"seconds", "seconds_left", "images_per_s"}
     first, second = entries(finished[0]), entries(resumed)
     assert [{k: v for k, v in e.items() if k not in timing} for e in first] == [
         {k: v for k, v in e.items() if k not in timing} for e in second
@@ -161,7 +165,7 @@ def test_absent_initial_weights_are_said_before_anything_is_written(run_in, tmp_
 
 
 def test_another_recipe_is_not_resumed(finished, run_in, tiny_recipe):
-    other = replace(tiny_recipe, optimise=replace(tiny_recipe.optimise, lr=0.5))
+    other = replace(tiny_recipe, optimise=replace(tiny_recipe.optimise, clip=0.5))
     with pytest.raises(BadRecipe, match="other recipe"):
         training.train(run_in(finished[0], recipe=other), resume=True)
 
@@ -173,7 +177,7 @@ def test_held_out_fold_is_never_trained_on(run_in, tmp_path):
     assert {k.fold for k in held_out} == {0}
     assert not {k.patient for k in learned} & {k.patient for k in held_out}
     assert {k.split for k in (*learned, *held_out)} == {"train"}
-    whole = run_in(tmp_path, fold=training.WHOLE_SPLIT)
+    whole = run_in(tmp_path, fold=WHOLE_SPLIT)
     assert len(whole.training()) == len(learned) + len(held_out)
     assert whole.held_out() is None
     with pytest.raises(BadDataset, match=r"folds \[5\]"):
@@ -186,7 +190,7 @@ def test_held_out_fold_is_never_trained_on(run_in, tmp_path):
 @pytest.fixture(scope="module")
 def exported(finished, training_set, tmp_path_factory):
     out = tmp_path_factory.mktemp("bundles") / "tiny"
-    written = export_run(finished[0], training_set, out, name="toy", version="9.9", track=training.silent)
+    written = export_run(finished[0], training_set, out, name="toy", version="9.9", track=silent)
     assert written == out
     return out
 
@@ -198,7 +202,10 @@ def test_exported_card(exported, training_set, tiny_recipe):
     assert card.title == "toy@9.9"
     assert list(card.tasks) == list(tiny_recipe.tasks)
     assert card.inputs[0].size == (64, 96)
-    assert list(card.inputs[0].steps) == list(tiny_recipe.input.steps)
+    assert list(card.inputs[0].steps) == [
+        *tiny_recipe.views["joint"].prepare,
+        *tiny_recipe.views["joint"].finish,
+    ]
     assert (card.side_convention, card.tta) == ("as_right", ("flip",))
     assert card.decision["KL"] == tiny_recipe.decision["KL"]
     assert document["parity"]["largest_probability_difference"] <= PARITY
@@ -235,6 +242,22 @@ def test_exported_graph_agrees_with_the_network(exported, finished, phantoms):
     np.testing.assert_allclose(raw["embedding"][0], embedding[0], atol=0.02)
 
 
+def test_weights_that_do_not_bear_rounding_stay_single(finished, run_in, tmp_path, monkeypatch, exported):
+    """A bound that no rounding meets: the graph holds fp32, and the card says so."""
+    import onnx
+
+    rounded = json.loads((exported / "card.json").read_text())["parity"]
+    assert rounded["weights"] == "fp16"
+    assert 0 < rounded["largest_rounding_difference"] <= export.ROUNDING
+    monkeypatch.setattr(export, "ROUNDING", 0.0)
+    run = run_in(finished[0])
+    proof = export._write_graph(run.recipe, finished[0], run.training(), tmp_path)
+    assert (proof["weights"], proof["largest_rounding_difference"]) == ("fp32", 0.0)
+    assert proof["largest_probability_difference"] <= PARITY
+    kinds = {i.data_type for i in onnx.load(tmp_path / "model.onnx").graph.initializer if len(i.dims) > 1}
+    assert onnx.TensorProto.FLOAT16 not in kinds
+
+
 def test_exported_graph_names_no_file_of_the_machine(exported):
     data = (exported / "model.onnx").read_bytes()
     for trace in (b"site-packages", b"/kellgren/", b".py"):
@@ -253,18 +276,18 @@ def _parameters(exported):
 
 def test_export_refuses_another_data_set(finished, phantom_set, tmp_path):
     with pytest.raises(BadRecipe, match="not the one that the run was trained on"):
-        export_run(finished[0], phantom_set, tmp_path / "b", track=training.silent)
+        export_run(finished[0], phantom_set, tmp_path / "b", track=silent)
 
 
 def test_export_refuses_what_is_no_run(tmp_path, training_set):
     with pytest.raises(BadRecipe, match="not a run folder"):
-        export_run(tmp_path, training_set, tmp_path / "b", track=training.silent)
+        export_run(tmp_path, training_set, tmp_path / "b", track=silent)
 
 
 def test_export_overwrites_no_folder_but_a_bundle(finished, training_set, tmp_path):
     (tmp_path / "thesis.doc").write_text("years of work")
     with pytest.raises(BadBundle, match="not empty and holds no bundle"):
-        export_run(finished[0], training_set, tmp_path, track=training.silent)
+        export_run(finished[0], training_set, tmp_path, track=silent)
     assert (tmp_path / "thesis.doc").read_text() == "years of work"
 
 
@@ -277,3 +300,21 @@ def test_a_train_knee_in_no_fold_is_said(run_in, tmp_path):
     )
     with pytest.raises(BadDataset, match=f"1 train knees are in no fold, first '{knees[first].name}'"):
         replace(run, dataset=holed).training()
+
+
+def test_command_line_exchanges_values_of_the_recipe(monkeypatch, training_set, tmp_path):
+    from typer.testing import CliRunner
+
+    from kellgren.cli import app
+    from kellgren.learn import kinds
+
+    seen = []
+    monkeypatch.setattr(kinds, "train", lambda chosen, request, **_: seen.append(chosen) or tmp_path)
+    arguments = ["train", "joint", "--data", str(training_set), "--out", str(tmp_path), "--size", "small"]
+    changes = ["--set", "optimise.batch=8", "--set", "loss.KL.gamma=3"]
+    assert CliRunner().invoke(app, [*arguments, *changes]).exit_code == 0
+    assert (seen[0].optimise.batch, seen[0].loss_of("KL").gamma) == (8, 3.0)
+    wrong = CliRunner().invoke(app, [*arguments, "--set", "optimise.bach=8"])
+    assert isinstance(wrong.exception, BadRecipe)
+    assert "did you mean 'batch'" in str(wrong.exception)
+    assert len(seen) == 1

@@ -11,7 +11,7 @@ from typing import NoReturn
 import typer
 
 from kellgren._version import __version__
-from kellgren.cli import bundle, data, doctor, evaluate, grade, models, simulate, train
+from kellgren.cli import bundle, data, doctor, evaluate, grade, models, simulate, study, train
 from kellgren.errors import KellgrenError
 
 OK, SOME_FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
@@ -33,6 +33,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(study.app, name="study")
 
 
 def _show_version(value: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,10 @@ def train(
         Path | None,
         typer.Option(help="Real films with boxes.csv, for a localiser.", file_okay=False, exists=True),
     ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Exchange a value of the recipe: optimise.batch=8. Repeatable."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
 ) -> None:
     """Train a recipe and export the bundle to OUT/bundle. Downloads nothing unless --init hub says so."""
@@ -37,11 +42,14 @@ def train(
     from kellgren.learn import hardware, kinds
     from kellgren.learn import recipe as recipes
 
-    chosen = kinds.from_dict(recipes.document(recipe, size=size))
+    # an epoch's line is worth seeing without --verbose, in minutes and hours of silence
+    logging.getLogger("kellgren.learn").setLevel(logging.INFO)
+    chosen = kinds.from_dict(recipes.override(recipes.document(recipe, size=size), assignments or []))
     if not isinstance(chosen, recipes.Recipe) and init is not None:
         raise BadRecipe(f"{chosen.name!r} starts from random weights", remedy="leave --init out")
     if not isinstance(chosen, kinds.FILM_RECIPES) and films is not None:
         raise BadRecipe(f"{chosen.name!r} learns from crops alone", remedy="leave --films out")
+    place = hardware.choose(device)
     written = kinds.train(
         chosen,
         kinds.Request(
@@ -51,9 +59,10 @@ def train(
             fold=fold,
             seed=seed,
             init=init,
-            hardware=hardware.choose(device),
+            hardware=place,
         ),
         resume=resume,
         track=progress.track,
     )
-    typer.echo(f"-> {written}", err=True)
+    if not place.rank:
+        typer.echo(f"-> {written}", err=True)

@@ -17,7 +17,7 @@ from kellgren import calibrate
 from kellgren.data import DataSet
 from kellgren.grade import processors
 from kellgren.learn.recipe import Recipe
-from kellgren.learn.train import Track
+from kellgren.learn.run import Track
 from kellgren.parallel import in_order
 from kellgren.predict import Model
 from kellgren.read import read_bytes

@@ -5,9 +5,12 @@ Nothing here looks at the validation split except the last step, which reports o
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from kellgren import bundle as bundles
 from kellgren import golden, steps
@@ -27,8 +31,9 @@ from kellgren.grade import Grader, processors
 from kellgren.learn import batches, graph, networks
 from kellgren.learn import recipe as recipes
 from kellgren.learn.calibration import choose_decisions, fit_calibration, observe
-from kellgren.learn.recipe import Recipe
-from kellgren.learn.train import WHOLE_SPLIT, Track
+from kellgren.learn.networks import KneeNet
+from kellgren.learn.recipe import Recipe, View
+from kellgren.learn.run import BEST, LOG, RECORD, WHOLE_SPLIT, Track
 from kellgren.parallel import in_order
 from kellgren.predict import Model
 from kellgren.read import read_bytes
@@ -41,6 +46,9 @@ from kellgren.vocabulary import TASKS, Side
 
 PARITY: Final = 1e-4
 """Largest difference of a probability between torch and onnxruntime, both with the same rounded weights."""
+
+ROUNDING: Final = 0.02
+"""Largest change of a probability by rounding weights to fp16; beyond it the graph holds fp32."""
 
 _TYPICAL_KNEES: Final = 1500
 _PARITY_KNEES: Final = 64
@@ -101,18 +109,23 @@ def export_run(
 
 def _read_record(run: Path) -> dict[str, Any]:
     try:
-        record: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads((run / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadRecipe("no readable run.json: not a run folder", path=run) from error
-    epochs = (
-        len((run / "log.jsonl").read_text(encoding="utf-8").splitlines())
-        if (run / "log.jsonl").is_file()
-        else 0
-    )
-    wanted = record["recipe"]["optimise"]["epochs"]
-    if epochs < wanted:
-        raise BadRecipe(f"the run has {epochs} of {wanted} epochs", path=run, remedy="go on with --resume")
+    entries = _entries(run)
+    wanted = recipes.from_dict(record["recipe"]).optimise.epochs
+    if len(entries) < wanted and not (entries and entries[-1].get("stopped")):
+        raise BadRecipe(
+            f"the run has {len(entries)} of {wanted} epochs", path=run, remedy="go on with --resume"
+        )
     return record
+
+
+def _entries(run: Path) -> list[dict[str, Any]]:
+    """The lines of the run's log, one an epoch."""
+    path = run / LOG
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def _prepare_folder(out: Path) -> None:
@@ -137,7 +150,7 @@ def _first_card(
     recipe: Recipe, record: dict[str, Any], run: Path, dataset: DataSet, name: str, version: str
 ) -> dict[str, Any]:
     """The card before anything has been measured."""
-    entries = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    entries = _entries(run)
     best = max(range(len(entries)), key=lambda i: (entries[i]["best"], i))
     return {
         "name": name,
@@ -152,12 +165,13 @@ def _first_card(
         "oa_from": "head" if "OA" in recipe.tasks else "sum",
         "inputs": [
             {
-                "name": graph.INPUT,
-                "view": recipe.input.view,
-                "size": list(_input_size(recipe)),
-                "channels": 1,
-                "steps": list(recipe.input.steps),
+                "name": name,
+                "view": name,
+                "size": list(_input_size(view)),
+                "channels": view.channels,
+                "steps": [*view.prepare, *view.finish],
             }
+            for name, view in recipe.views.items()
         ],
         "side_convention": recipe.side_convention,
         "tta": list(recipe.tta),
@@ -172,7 +186,7 @@ def _first_card(
             "recipe": recipe.name,
             "size": recipe.size,
             "seeds": [record["seed"]],
-            "epochs": recipe.optimise.epochs,
+            "epochs": len(entries),
             "best_epoch": entries[best]["epoch"],
             "minutes": round(sum(entry["seconds"] for entry in entries) / 60, 1),
             "hardware": record["hardware"],
@@ -185,30 +199,55 @@ def _first_card(
     }
 
 
-def _input_size(recipe: Recipe) -> tuple[int, int]:
-    """Size that the steps make of a published crop."""
-    height, width = steps.apply(np.zeros((299, 299), np.float32), recipe.input.steps).shape
+def _input_size(view: View) -> tuple[int, int]:
+    """Size that a view's steps make of a published crop."""
+    height, width = steps.apply(np.zeros((299, 299), np.float32), (*view.prepare, *view.finish)).shape
     return height, width
 
 
 def _write_graph(recipe: Recipe, run: Path, sample: DataSet, out: Path) -> dict[str, Any]:
+    """Write the graph, with weights in fp16 unless the network then says something else; return the proof."""
     net = networks.build(recipe, init=None)
-    net.load_state_dict(torch.load(run / "best.pt", weights_only=True)["model"])
+    net.load_state_dict(torch.load(run / BEST, weights_only=True, map_location="cpu")["model"])
     net.eval()
     some = replace(sample, knees=sample.knees[:_PARITY_KNEES])
     crops = batches.preload(some, recipe, threads=processors())
-    images = torch.cat([batch.images for batch in batches.evaluation_batches(crops, recipe)])
-    graph.fold_normalisation(net, images[:2])
-    graph.round_weights(net)
-    graph.export(net, _input_size(recipe), out / bundles.GRAPH)
-    largest = graph.largest_difference(net, out / bundles.GRAPH, images)
-    if largest > PARITY:
+    every = list(batches.evaluation_batches(crops, recipe))
+    views = [torch.cat(parts) for parts in zip(*(batch.views for batch in every), strict=True)]
+    whole = graph.folded(net, [view[:2] for view in views])
+    rounded = copy.deepcopy(whole)
+    graph.round_weights(rounded)
+    by_rounding = _change(whole, rounded, recipe, views)
+    proof: dict[str, Any] = {}
+    for weights, candidate in (("fp16", rounded), ("fp32", whole)):
+        if weights == "fp16" and not by_rounding <= ROUNDING:
+            continue
+        graph.export(candidate, recipe, views, out / bundles.GRAPH)
+        proof["largest_probability_difference"] = graph.largest_difference(
+            candidate, recipe, out / bundles.GRAPH, views
+        )
+        proof["weights"] = weights
+        if proof["largest_probability_difference"] <= PARITY:
+            break
+    else:
+        largest = proof["largest_probability_difference"]
         raise BadBundle(f"torch and onnxruntime differ by {largest:.1e} in a probability", path=out)
-    return {
-        "largest_probability_difference": largest,
+    return proof | {
+        "largest_rounding_difference": by_rounding if proof["weights"] == "fp16" else 0.0,
         "knees": len(some),
         "parameters": networks.count_parameters(net),
     }
+
+
+def _change(one: KneeNet, other: KneeNet, recipe: Recipe, views: Sequence[Tensor]) -> float:
+    """Largest difference in a probability between two networks; infinite where one answers no numbers."""
+    largest = 0.0
+    for chunk in zip(*(torch.split(view, 16) for view in views), strict=True):
+        first = graph.probabilities(one, recipe, chunk)
+        second = graph.probabilities(other, recipe, chunk)
+        for task, values in first.items():
+            largest = max(largest, float((values - second[task]).abs().nan_to_num(nan=math.inf).max()))
+    return largest
 
 
 def _write_typical(out: Path, training: DataSet, track: Track) -> None:

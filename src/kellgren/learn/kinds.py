@@ -19,7 +19,7 @@ from kellgren.learn.localiser import comparators
 from kellgren.learn.localiser.comparators import ComparatorRecipe, HogRecipe, MtcnnRecipe
 from kellgren.learn.localiser.recipe import LocaliserRecipe as LocaliserRecipe
 from kellgren.learn.recipe import Recipe
-from kellgren.learn.train import Track
+from kellgren.learn.run import Run, Track
 
 AnyRecipe = Recipe | ContourRecipe | LocaliserRecipe | ComparatorRecipe
 
@@ -78,6 +78,8 @@ def train(chosen: AnyRecipe, request: Request, *, resume: bool, track: Track) ->
         BadRecipe, BadDataset, BadBundle: See `learn.train`, `learn.localiser.train`, `learn.contour.train`.
     """
     bundle = request.out / "bundle"
+    if request.hardware.world > 1 and not isinstance(chosen, Recipe):
+        raise BadRecipe(f"{chosen.name!r} is trained by one process", remedy="start it without torchrun")
     if isinstance(chosen, LocaliserRecipe):
         located = localiser.train.LocaliserRun(
             chosen, request.data, request.films, request.out, request.fold, request.seed, request.hardware
@@ -100,8 +102,8 @@ def train(chosen: AnyRecipe, request: Request, *, resume: bool, track: Track) ->
         )
         contour_training.train(contour, track=track)
         return contour_export.export_contour(request.out, request.data, bundle)
-    run = training.Run(
-        chosen, request.data, request.out, request.fold, request.seed, request.init, request.hardware
-    )
+    run = Run(chosen, request.data, request.out, request.fold, request.seed, request.init, request.hardware)
     training.train(run, resume=resume, track=track)
+    if request.hardware.rank:  # of several processes the first exports
+        return bundle
     return export.export_run(request.out, request.data.root, bundle, track=track)

@@ -7,35 +7,57 @@ An unknown key is an error that names the nearest known one: a typo never become
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
 from kellgren import steps
 from kellgren.calibrate import DecisionRule
 from kellgren.errors import BadBundle, BadRecipe
+from kellgren.learn.documents import available, build, document, merge, nearest, override
 from kellgren.vocabulary import TASKS
+
+__all__ = [
+    "FINISHING",
+    "Augment",
+    "Auxiliary",
+    "Loss",
+    "Network",
+    "Optimise",
+    "Phase",
+    "Recipe",
+    "View",
+    "available",
+    "build",
+    "document",
+    "from_dict",
+    "load",
+    "merge",
+    "nearest",
+    "override",
+]
+
+FINISHING: Final = ("region", "patch", "mirror", "normalise")
+"""Steps that `View.finish` may hold: those that `kellgren.learn.tensor_steps` has for batches."""
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
-    """What the network sees.
+class View:
+    """One input of the network: how a crop becomes it.
+
+    Training runs `prepare` once, then augments, then runs `finish`; grading runs both in turn, as the card
+    lists them. Augmentation treats all views of a knee alike.
 
     Attributes:
-        view: Name of the view in the card.
-        steps: Model-stage steps as in the card (`kellgren.steps`).
-        augment_before: Name of the step before which training augments; the steps before it are run once.
+        prepare: Model-stage steps before augmentation (`kellgren.steps`), ending at a fixed size.
+        finish: Those after it: cutting, mirroring and normalising, which batches of tensors can do as well
+            (`kellgren.learn.tensor_steps`).
+        channels: 1, or 3 equal ones for backbones that need colour.
     """
 
-    view: str
-    steps: tuple[dict[str, Any], ...]
-    augment_before: str
+    prepare: tuple[dict[str, Any], ...]
+    finish: tuple[dict[str, Any], ...] = ()
+    channels: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +65,61 @@ class Network:
     """Which network.
 
     Attributes:
-        kind: Name of the constructor in `kellgren.learn.networks`.
-        backbone: Name of a timm model.
+        kind: Name in `kellgren.learn.networks.KINDS`.
+        backbone: Name of a timm model, where the kind takes one.
         dropout: Probability before the heads.
-        drop_path: Stochastic depth of the backbone (Huang 2016).
+        drop_path: Stochastic depth of the backbone (Huang 2016), where it has any.
         freeze: Prefixes of backbone parameter names that keep their initial weights and statistics.
+        options: What only this kind of network has, checked against its own dataclass.
     """
 
     kind: str
-    backbone: str
-    dropout: float
+    backbone: str = ""
+    dropout: float = 0.0
     drop_path: float = 0.0
     freeze: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """What the network is asked to say.
+class Loss:
+    """What a head is asked for.
 
     Attributes:
-        spread: Standard deviation in grades of the soft ordinal target (`losses.soft_ordinal`); 0 is one-hot.
+        kind: Name in `kellgren.learn.losses.KINDS`: cross_entropy, focal, ordinal_matrix, coral, corn,
+            cross_entropy_mse.
+        spread: cross_entropy: standard deviation in grades of the soft ordinal target; 0 is one-hot.
+        smoothing: cross_entropy: share of the target that is spread evenly over all grades.
+        gamma: focal: how much less easy knees count (Lin 2017).
+        alpha: focal: weight of each grade; none given: 1 each.
+        matrix: ordinal_matrix: penalty (read grade, answered grade), a row a grade; none given: Chen's.
+        share: cross_entropy_mse: weight of the squared error.
     """
 
-    spread: float
+    kind: str = "cross_entropy"
+    spread: float = 0.0
+    smoothing: float = 0.0
+    gamma: float = 2.0
+    alpha: tuple[float, ...] = ()
+    matrix: tuple[tuple[float, ...], ...] = ()
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Auxiliary:
+    """A head that only training has, for a question about a task's reading; other readings are masked.
+
+    Attributes:
+        of: The task whose reading is asked about.
+        classes: The class of each reading that counts: `{0: 0, 1: 1, 2: 1}` tells 0 from 1 and 2.
+        weight: Weight of its loss.
+        loss: What it is asked for.
+    """
+
+    of: str
+    classes: dict[int, int]
+    weight: float
+    loss: Loss = Loss()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +127,13 @@ class Augment:
     """Ranges of the random changes, drawn anew for each knee and epoch (`kellgren.learn.augment`).
 
     Attributes:
+        chance: Probability of changing a knee at all, apart from `flip`.
         flip: Probability of a left-right mirror (lateral and medial labels change places).
         rotate: Largest rotation either way, degrees.
         scale: Largest relative change of size either way.
+        crop: Smallest side of a random crop relative to the image, which is resized back; 1 crops nothing.
         shift: Largest shift either way, fraction of the image.
+        grid: Largest relative change of the cells of a grid distortion of 5 x 5 cells; 0 distorts nothing.
         contrast: Largest relative change of contrast either way.
         brightness: Largest added brightness either way, image range being 0..1.
         gamma: Largest factor (and divisor) of the exponent, >= 1.
@@ -84,10 +141,13 @@ class Augment:
         noise: Largest standard deviation of Gaussian noise; applied to half of the images.
     """
 
+    chance: float = 1.0
     flip: float = 0.0
     rotate: float = 0.0
     scale: float = 0.0
+    crop: float = 1.0
     shift: float = 0.0
+    grid: float = 0.0
     contrast: float = 0.0
     brightness: float = 0.0
     gamma: float = 1.0
@@ -96,28 +156,54 @@ class Augment:
 
 
 @dataclass(frozen=True, slots=True)
-class Optimise:
-    """How the weights are learned: AdamW with linear warm-up and cosine decay to zero.
+class Phase:
+    """A stretch of training with one rule for the learning rate.
 
     Attributes:
         epochs: Passes over the training knees.
-        batch: Knees per step.
-        lr: Peak learning rate of the backbone.
-        head_lr: Peak learning rate of the heads.
-        weight_decay: Decoupled weight decay (not on biases and normalisation).
-        warmup: Epochs of linear warm-up.
-        clip: Largest gradient norm.
-        ema: Decay of the exponential moving average of the weights, per step.
+        lr: Learning rate of the backbone, at its peak.
+        head_lr: That of heads and fusion; 0 means the same as `lr`.
+        train: `heads` leaves the backbone as it is; `all` trains everything that is not frozen.
+        schedule: `constant`, or `cosine` down to zero at the end of the phase.
+        warmup: Epochs of linear warm-up at its beginning.
     """
 
     epochs: int
-    batch: int
     lr: float
-    head_lr: float
-    weight_decay: float
-    warmup: float
-    clip: float
-    ema: float
+    head_lr: float = 0.0
+    train: Literal["all", "heads"] = "all"
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Optimise:
+    """How the weights are learned.
+
+    Attributes:
+        phases: What is trained how fast for how long, one after the other.
+        batch: Knees per step.
+        optimiser: `adam` (weight decay added to the gradient, as in the papers), `adamw` or `sgd`
+            (Nesterov momentum 0.9).
+        weight_decay: Not on biases and normalisation.
+        clip: Largest gradient norm; 0 does not clip.
+        ema: Decay of the exponential moving average of the weights, per step; 0 keeps none.
+        patience: Epochs without a better held-out score after which training stops, in the last phase (those
+            before it are run whole, so that it begins); 0 never stops early.
+    """
+
+    phases: tuple[Phase, ...]
+    batch: int
+    optimiser: Literal["adam", "adamw", "sgd"] = "adamw"
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    ema: float = 0.0
+    patience: int = 0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases."""
+        return sum(phase.epochs for phase in self.phases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +217,17 @@ class Recipe:
         source: Paper, or who thought of it.
         tasks: Loss weight by task name; the order is the order of the graph's outputs.
         side_convention: `as_right` mirrors left knees, `none` does not.
+        views: What the network sees, by name, in the order of its arguments.
+        network: Which network.
+        optimise: How the weights are learned.
+        loss: What each task's head is asked for; `default` for those not named.
+        auxiliary: Heads that only training has, by name.
+        augment: Random changes in training.
+        augment_by_grade: Other changes for knees of some KL grades.
+        sampling: `natural`: each knee once an epoch. `balanced`: as many of each KL grade as of the most
+            frequent one, rarer ones repeated (augmented differently each time).
         decision: How each task's grade follows from its probabilities.
         tta: Test-time views besides the plain one; `flip` only where training flips.
-        input: What the network sees.
-        network: Which network.
-        target: What it is asked to say.
-        augment: Random changes in training.
-        optimise: How the weights are learned.
     """
 
     name: str
@@ -146,23 +236,32 @@ class Recipe:
     source: str
     tasks: dict[str, float]
     side_convention: Literal["as_right", "none"]
-    decision: dict[str, DecisionRule]
-    tta: tuple[str, ...]
-    input: Input
+    views: dict[str, View]
     network: Network
-    target: Target
-    augment: Augment
     optimise: Optimise
+    loss: dict[str, Loss] = field(default_factory=dict)
+    auxiliary: dict[str, Auxiliary] = field(default_factory=dict)
+    augment: Augment = Augment()
+    augment_by_grade: dict[int, Augment] = field(default_factory=dict)
+    sampling: Literal["natural", "balanced"] = "natural"
+    decision: dict[str, DecisionRule] = field(default_factory=dict)
+    tta: tuple[str, ...] = ()
+
+    def loss_of(self, task: str) -> Loss:
+        """What the head of a task or an auxiliary question is asked for."""
+        if task in self.auxiliary:
+            return self.auxiliary[task].loss
+        return self.loss.get(task, self.loss.get("default", Loss()))
+
+    def classes_of(self, task: str) -> int:
+        """Number of classes of a task or an auxiliary question."""
+        if task in self.auxiliary:
+            return len(set(self.auxiliary[task].classes.values()))
+        return TASKS[task].classes
 
     def to_dict(self) -> dict[str, Any]:
         """As plain dictionaries, for cards and run records."""
         return dataclasses.asdict(self)
-
-
-def available() -> tuple[str, ...]:
-    """Names of the packaged recipes."""
-    folder = resources.files("kellgren.learn") / "recipes"
-    return tuple(sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".yaml")))
 
 
 def load(name_or_path: str, *, size: str = "full") -> Recipe:
@@ -172,35 +271,6 @@ def load(name_or_path: str, *, size: str = "full") -> Recipe:
         BadRecipe: Unknown name, size or key, or a value that cannot be.
     """
     return from_dict(document(name_or_path, size=size))
-
-
-def document(name_or_path: str, *, size: str = "full") -> dict[str, Any]:
-    """A recipe of any kind as plain values, the given size laid over what is common to all.
-
-    Raises:
-        BadRecipe: Unknown name or size, or not a mapping.
-    """
-    path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml"):
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise BadRecipe(f"cannot read the recipe: {error.strerror}", path=path) from error
-    elif name_or_path in available():
-        resource = resources.files("kellgren.learn") / "recipes" / f"{name_or_path}.yaml"
-        text = resource.read_text(encoding="utf-8")
-    else:
-        raise BadRecipe(f"no recipe {name_or_path!r}", remedy=_nearest(name_or_path, available()))
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadRecipe(f"not valid YAML: {error}", path=path) from error
-    if not isinstance(values, dict):
-        raise BadRecipe("a recipe is a mapping", path=path)
-    sizes = values.pop("sizes", {})
-    if size not in sizes:
-        raise BadRecipe(f"no size {size!r}", path=path, remedy=_nearest(size, tuple(sizes)))
-    return {**merge(values, sizes[size] or {}), "size": size}
 
 
 def from_dict(document: Mapping[str, Any]) -> Recipe:
@@ -214,76 +284,86 @@ def from_dict(document: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def _nearest(word: str, known: tuple[str, ...]) -> str:
-    match = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(known)}"
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one mapping over another, key by key at every depth."""
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = merge(merged[key], value) if both else value
-    return merged
-
-
-def build(cls: type[Any], values: Mapping[str, Any], *, where: str) -> Any:
-    """A frozen dataclass from plain values, every key and type checked.
-
-    Raises:
-        BadRecipe: Naming the key and, if it is unknown, the nearest known one.
-    """
-    hints = typing.get_type_hints(cls)
-    for key in values:
-        if key not in hints:
-            raise BadRecipe(f"{where}: unknown key {key!r}", remedy=_nearest(str(key), tuple(hints)))
-    for field in dataclasses.fields(cls):
-        if field.name not in values and field.default is dataclasses.MISSING:
-            raise BadRecipe(f"{where}: no key {field.name!r}")
-    return cls(**{key: _convert(hints[key], value, where=f"{where}.{key}") for key, value in values.items()})
-
-
-def _convert(hint: Any, value: Any, *, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return value
-    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        return build(typing.cast("type[Any]", hint), value, where=where)
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_convert(arguments[0], item, where=f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is dict and isinstance(value, Mapping):
-        return {key: _convert(arguments[1], item, where=f"{where}.{key}") for key, item in value.items()}
-    if origin is Literal:
-        if value not in arguments:
-            raise BadRecipe(f"{where} is {value!r}", remedy=f"one of {', '.join(arguments)}")
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    expected = origin or hint
-    if isinstance(expected, type):
-        wrong = not isinstance(value, expected) or (expected is int and isinstance(value, bool))
-        if wrong:
-            raise BadRecipe(f"{where} is {value!r}, expected {expected.__name__}")
-    return value
-
-
 def _check(recipe: Recipe) -> None:
+    if not recipe.tasks:
+        raise BadRecipe("tasks: there is none")
     for task in recipe.tasks:
         if task not in TASKS:
-            raise BadRecipe(f"tasks: unknown task {task!r}", remedy=_nearest(task, tuple(TASKS)))
-    try:
-        steps.validate(recipe.input.steps)
-    except BadBundle as error:
-        raise BadRecipe(f"input.steps: {error.reason}") from error
-    names = tuple(spec["step"] for spec in recipe.input.steps)
-    if recipe.input.augment_before not in names:
-        raise BadRecipe(
-            f"input.augment_before: no step {recipe.input.augment_before!r}",
-            remedy=_nearest(recipe.input.augment_before, names),
-        )
-    for key in ("epochs", "batch"):
-        if getattr(recipe.optimise, key) < 1:
-            raise BadRecipe(f"optimise.{key} is {getattr(recipe.optimise, key)}, not 1 or more")
+            raise BadRecipe(f"tasks: unknown task {task!r}", remedy=nearest(task, tuple(TASKS)))
+    for task in recipe.loss:
+        if task != "default" and task not in recipe.tasks:
+            raise BadRecipe(f"loss: {task!r} is no task here", remedy=nearest(task, tuple(recipe.tasks)))
+    for name, question in recipe.auxiliary.items():
+        _check_auxiliary(name, question, recipe)
+    _check_views(recipe)
+    _check_augment(recipe)
+    _check_optimise(recipe.optimise)
+
+
+def _check_auxiliary(name: str, question: Auxiliary, recipe: Recipe) -> None:
+    where = f"auxiliary.{name}"
+    if name in recipe.tasks:
+        raise BadRecipe(f"{where}: a task has this name")
+    if question.of not in recipe.tasks:
+        raise BadRecipe(f"{where}.of: {question.of!r} is no task here")
+    classes = set(question.classes.values())
+    if len(classes) < 2 or classes != set(range(len(classes))):
+        raise BadRecipe(f"{where}.classes: classes are numbered from 0 without a gap, two or more")
+    unknown = sorted(set(question.classes) - set(range(TASKS[question.of].classes)))
+    if unknown:
+        raise BadRecipe(f"{where}.classes: {question.of} has no reading {unknown[0]}")
+
+
+def _check_views(recipe: Recipe) -> None:
+    if not recipe.views:
+        raise BadRecipe("views: there is none")
+    for name, view in recipe.views.items():
+        try:
+            steps.validate((*view.prepare, *view.finish))
+        except BadBundle as error:
+            raise BadRecipe(f"views.{name}: {error.reason}") from error
+        for spec in view.finish:
+            if spec["step"] not in FINISHING:
+                raise BadRecipe(
+                    f"views.{name}.finish: {spec['step']!r} cannot follow augmentation",
+                    remedy=f"move it to prepare; finish may hold {', '.join(FINISHING)}",
+                )
+        if view.channels not in (1, 3):
+            raise BadRecipe(f"views.{name}.channels is {view.channels}, not 1 or 3")
+
+
+def _check_augment(recipe: Recipe) -> None:
+    for grade in recipe.augment_by_grade:
+        if not 0 <= grade < TASKS["KL"].classes:
+            raise BadRecipe(f"augment_by_grade: {grade} is no KL grade")
     if "flip" in recipe.tta and recipe.augment.flip <= 0:
         raise BadRecipe("tta lists flip, but the network is not trained with it", remedy="set augment.flip")
+    if any(ranges.flip > 0 for ranges in (recipe.augment, *recipe.augment_by_grade.values())):
+        for task in recipe.tasks:
+            if TASKS[task].mirrored not in recipe.tasks:
+                raise BadRecipe(
+                    f"augment.flip turns {task} into {TASKS[task].mirrored}, which is no task here",
+                    remedy=f"add {TASKS[task].mirrored} to tasks, or set flip to 0",
+                )
+
+
+def _check_optimise(optimise: Optimise) -> None:
+    if not optimise.phases:
+        raise BadRecipe("optimise.phases: there is none")
+    for i, phase in enumerate(optimise.phases):
+        where = f"optimise.phases[{i}]"
+        if phase.epochs < 1:
+            raise BadRecipe(f"{where}.epochs is {phase.epochs}, not 1 or more")
+        if phase.lr <= 0 and phase.train == "all":
+            raise BadRecipe(f"{where}.lr is {phase.lr:g}, not positive")
+        if max(phase.lr, phase.head_lr) <= 0:
+            raise BadRecipe(f"{where}: neither lr nor head_lr is positive")
+        if not 0 <= phase.warmup <= phase.epochs:
+            raise BadRecipe(f"{where}.warmup is {phase.warmup:g}, not 0 to {phase.epochs} epochs")
+    if optimise.batch < 1:
+        raise BadRecipe(f"optimise.batch is {optimise.batch}, not 1 or more")
+    if not 0 <= optimise.ema < 1:
+        raise BadRecipe(f"optimise.ema is {optimise.ema:g}, not from 0 to below 1")
+    for key in ("weight_decay", "clip", "patience"):
+        if getattr(optimise, key) < 0:
+            raise BadRecipe(f"optimise.{key} is {getattr(optimise, key):g}, less than 0")

@@ -23,7 +23,7 @@ from kellgren.learn.contour import material
 from kellgren.learn.contour.network import ContourNet
 from kellgren.learn.contour.recipe import ContourRecipe, from_dict
 from kellgren.learn.export import golden_images
-from kellgren.learn.train import WHOLE_SPLIT
+from kellgren.learn.run import WHOLE_SPLIT
 from kellgren.measure import POINTS
 from kellgren.report.run import write_json
 
@@ -98,7 +98,7 @@ def _write_graph(net: ContourNet, recipe: ContourRecipe, some: DataSet, out: Pat
     graph.fold_normalisation(net, images[:2])
     graph.round_weights(net)
     free = {0: torch.export.Dim("n")}
-    model = graph.traced(net, torch.zeros_like(images[:2]), graph.INPUT, ["points", "spread"], free)
+    model = graph.traced(net, [torch.zeros_like(images[:2])], [graph.INPUT], ["points", "spread"], free)
     (out / bundles.GRAPH).write_bytes(model.SerializeToString())
     session = ort.InferenceSession(out / bundles.GRAPH, providers=["CPUExecutionProvider"])
     with torch.inference_mode():

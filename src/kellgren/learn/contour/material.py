@@ -173,7 +173,7 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Shuffled, augmented batches of one epoch; the last incomplete one is dropped.
 
-    The random numbers of a knee depend on seed, epoch and its index alone.
+    The random numbers depend on seed, epoch, the knee and the batch that it is in.
     """
     _, after = recipe.split_steps()
     resize, rest = after[:1], after[1:]
@@ -181,18 +181,26 @@ def training_batches(
     order = np.random.default_rng((seed, epoch)).permutation(len(crops))
     size = min(recipe.optimise.batch, len(crops))
 
-    def prepare(index: int) -> tuple[steps.Image, FloatArray]:
+    def framed(index: int) -> tuple[steps.Image, FloatArray]:
         rng = np.random.default_rng((seed, epoch, index))
         warped, points = reframe(crops.images[index], crops.points[index], recipe.augment, rng)
-        small = steps.apply(warped.astype(np.float32) / np.float32(255), resize)
-        exposed, _ = augment(small, exposure, rng)
-        return steps.apply(cut_out(exposed, recipe.cutouts, rng), rest), points
+        return steps.apply(warped.astype(np.float32) / np.float32(255), resize), points
+
+    def covered(image: steps.Image, index: int) -> steps.Image:
+        rng = np.random.default_rng((seed, epoch, index, 1))
+        return steps.apply(cut_out(image, recipe.cutouts, rng), rest)
 
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(order) - size + 1, size):
             indices = order[start : start + size]
-            images, points = zip(*pool.map(prepare, indices.tolist()), strict=True)
-            yield _batch(np.stack(images), np.stack(points), crops.scores[indices])
+            images, points = zip(*pool.map(framed, indices.tolist()), strict=True)
+            generator = torch.Generator().manual_seed(
+                int(np.random.default_rng((seed, epoch, start)).integers(2**62))
+            )
+            stacked = {"joint": torch.from_numpy(np.stack(images))[:, None]}
+            exposed, _ = augment(stacked, [exposure] * size, generator)
+            finished = pool.map(covered, exposed["joint"][:, 0].numpy(), indices.tolist())
+            yield _batch(np.stack(list(finished)), np.stack(points), crops.scores[indices])
 
 
 def evaluation_batches(crops: Crops, recipe: ContourRecipe, *, size: int = 16) -> Iterator[Batch]:

@@ -60,7 +60,7 @@ class ContourRecipe:
         loss: What a wrong point costs.
         augment: Random changes in training; flip must be 0, the points know their sides.
         cutouts: Grey squares.
-        optimise: How the weights are learned; `head_lr` is not used.
+        optimise: How the weights are learned: AdamW, one phase that trains everything.
     """
 
     kind: Literal["contour"]
@@ -109,6 +109,8 @@ def from_dict(values: dict[str, Any]) -> ContourRecipe:
         raise BadRecipe(f"steps: {error.reason}") from error
     if recipe.augment_before not in [spec["step"] for spec in recipe.steps]:
         raise BadRecipe(f"augment_before: no step {recipe.augment_before!r}")
+    if len(recipe.optimise.phases) != 1:
+        raise BadRecipe(f"optimise.phases: {len(recipe.optimise.phases)}, a joint-line model has one")
     if recipe.augment.flip > 0:
         raise BadRecipe("augment.flip is not 0", remedy="lateral and medial points do not change places")
     return recipe

@@ -19,7 +19,8 @@ from kellgren.learn.contour import losses, material
 from kellgren.learn.contour.network import ContourNet
 from kellgren.learn.contour.recipe import ContourRecipe
 from kellgren.learn.hardware import Hardware
-from kellgren.learn.train import WHOLE_SPLIT, Track, commit, save, schedule, silent
+from kellgren.learn.optimiser import schedule
+from kellgren.learn.run import WHOLE_SPLIT, Track, commit, save, silent
 from kellgren.measure import FEMUR_POINTS, POINTS
 
 log = logging.getLogger(__name__)
@@ -106,9 +107,10 @@ class _Session:
         net = ContourNet(POINTS, run.recipe.width)
         self.net = net.to(device=run.hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimise = run.recipe.optimise
+        (self.phase,) = optimise.phases
         self.average = ModelEmaV3(self.net, decay=optimise.ema, use_warmup=True, warmup_power=0.75)
         self.optimiser = torch.optim.AdamW(
-            _groups(self.net, optimise.weight_decay), lr=optimise.lr, foreach=True
+            _groups(self.net, optimise.weight_decay), lr=self.phase.lr, foreach=True
         )
 
     def train_epoch(self, crops: material.Crops, epoch: int, track: Track) -> float:
@@ -125,9 +127,9 @@ class _Session:
 
     def _learn(self, batch: material.Batch) -> Tensor:
         optimise, device = self.run.recipe.optimise, self.run.hardware.device
-        factor = schedule(self.step / self.steps_per_epoch, warmup=optimise.warmup, epochs=optimise.epochs)
+        factor = schedule(self.step / self.steps_per_epoch, self.phase)
         for group in self.optimiser.param_groups:
-            group["lr"] = optimise.lr * factor
+            group["lr"] = self.phase.lr * factor
         with self.run.hardware.autocast():
             heat = self.net.heat(batch.images.to(device, memory_format=torch.channels_last)).float()
         loss = losses.contour(heat, batch.points.to(device), batch.scores.to(device), self.run.recipe.loss)

@@ -29,7 +29,7 @@ from kellgren.learn.localiser.material import BoxedFilm, FloatArray
 from kellgren.learn.localiser.mtcnn import Mtcnn, MtcnnSettings, ONet, PNet, RNet
 from kellgren.learn.localiser.recipe import Level, Material, Tune
 from kellgren.learn.recipe import build
-from kellgren.learn.train import WHOLE_SPLIT, commit
+from kellgren.learn.run import WHOLE_SPLIT, commit
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ def graph(net: Level1 | Level2) -> bytes:
     fold_normalisation(net, example)
     free = dict.fromkeys((2, 3) if first else (0,), torch.export.Dim.AUTO)
     outputs = ["knee", "box"] if first else ["knee", "box", "points"]
-    data: bytes = traced(net, example, "film" if first else "window", outputs, free).SerializeToString()
+    data: bytes = traced(net, [example], ["film" if first else "window"], outputs, free).SerializeToString()
     return data
 
 

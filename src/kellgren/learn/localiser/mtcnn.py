@@ -121,7 +121,7 @@ def graph(net: PNet | RNet | ONet) -> bytes:
     else:
         side = SIDES[1] if isinstance(net, RNet) else SIDES[2]
         example, free = torch.zeros(2, 1, side, side), {0: torch.export.Dim.AUTO}
-    data: bytes = traced(net, example, "window", list(OUTPUTS), free).SerializeToString()
+    data: bytes = traced(net, [example], ["window"], list(OUTPUTS), free).SerializeToString()
     return data
 
 

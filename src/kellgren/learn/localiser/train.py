@@ -29,7 +29,7 @@ from kellgren.learn.localiser.fit import fit
 from kellgren.learn.localiser.material import BoxedFilm
 from kellgren.learn.localiser.networks import WINDOW1, WINDOW2, Level1, Level2
 from kellgren.learn.localiser.recipe import Level, LocaliserRecipe
-from kellgren.learn.train import WHOLE_SPLIT, Track, commit, save, silent
+from kellgren.learn.run import WHOLE_SPLIT, Track, commit, save, silent
 from kellgren.locate import Cascade, Settings
 
 log = logging.getLogger(__name__)

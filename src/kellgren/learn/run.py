@@ -1,0 +1,153 @@
+"""A training run: what it is made of, and the folder that it lives in.
+
+Run folder: `run.json` (recipe, data, seed, machine), `log.jsonl` (one line an epoch), `last.pt` (everything
+needed to go on), `best.pt` (weights of the best epoch), TensorBoard's `events.*`, then `bundle/`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from kellgren.data import DataSet
+from kellgren.errors import BadDataset, BadRecipe
+from kellgren.learn import networks
+from kellgren.learn.hardware import Hardware
+from kellgren.learn.recipe import Recipe
+
+RECORD: Final = "run.json"
+LOG: Final = "log.jsonl"
+LAST: Final = "last.pt"
+BEST: Final = "best.pt"
+
+WHOLE_SPLIT: Final = -1
+"""`fold` value that trains on the whole train split, with no held-out knees to choose on."""
+
+Track = Callable[[Iterable[Any], int, str], Iterator[Any]]
+"""Wraps an iterable with a progress display: (items, total, description)."""
+
+
+def silent(items: Iterable[Any], total: int, description: str) -> Iterator[Any]:
+    """No progress display."""
+    del total, description
+    return iter(items)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one training run is made of.
+
+    Attributes:
+        recipe: What to train.
+        dataset: All knees; the train split is used, and of the rest nothing is looked at.
+        out: Run folder.
+        fold: Held-out fold for every choice, or `WHOLE_SPLIT`.
+        seed: Source of all random numbers.
+        init: Initial weights, see `networks.build`.
+        hardware: Where.
+    """
+
+    recipe: Recipe
+    dataset: DataSet
+    out: Path
+    fold: int
+    seed: int
+    init: str | None
+    hardware: Hardware
+
+    def training(self) -> DataSet:
+        """The knees that are learned from."""
+        train = self.dataset.select(split="train")
+        if self.fold == WHOLE_SPLIT:
+            return train
+        unassigned = [knee.name for knee in train if knee.fold is None]
+        if unassigned:
+            raise BadDataset(
+                f"{len(unassigned)} train knees are in no fold, first {unassigned[0]!r}",
+                path=self.dataset.root,
+                remedy=f"complete folds.csv, or train on the whole split with --fold {WHOLE_SPLIT}",
+            )
+        return train.select(folds={k.fold for k in train if k.fold is not None} - {self.fold})
+
+    def held_out(self) -> DataSet | None:
+        """The knees on which epoch, temperature and thresholds are chosen."""
+        if self.fold == WHOLE_SPLIT:
+            return None
+        return self.dataset.select(split="train", folds={self.fold})
+
+    def initial_weights(self) -> str | None:
+        """What a card calls the initial weights: a file, a folder of files, `hub`, or None: random start."""
+        if self.init is None or self.init == "hub":
+            return self.init
+        path, backbone = Path(self.init), self.recipe.network.backbone
+        return networks.weights_file(path, backbone).name if backbone else path.name
+
+    def record(self) -> dict[str, Any]:
+        """What decides the run: a resumed run must have the same."""
+        return {
+            "recipe": json.loads(json.dumps(self.recipe.to_dict())),
+            "data_sha256": self.dataset.sha256(),
+            "fold": self.fold,
+            "seed": self.seed,
+            "init": self.initial_weights(),
+        }
+
+
+def check_folder(run: Run, *, resume: bool) -> None:
+    """Whether the run folder can be used as asked; nothing is written.
+
+    Raises:
+        BadRecipe: If it holds a run and resuming is not asked for, holds none to resume, or another one.
+    """
+    record, begun = run.record(), (run.out / LAST).is_file()
+    if resume and not begun:
+        raise BadRecipe("nothing to resume", path=run.out, remedy="start without --resume")
+    if begun and not resume:
+        raise BadRecipe(
+            "the folder holds a run already", path=run.out, remedy="add --resume, or use another --out"
+        )
+    if resume:
+        stored = json.loads((run.out / RECORD).read_text(encoding="utf-8"))
+        changed = [key for key, value in record.items() if stored.get(key) != value]
+        if changed:
+            raise BadRecipe(f"the folder holds a run with other {', '.join(changed)}", path=run.out)
+
+
+def create_folder(run: Run) -> None:
+    """Make the run folder and write down what decides the run, and where it is trained."""
+    run.out.mkdir(parents=True, exist_ok=True)
+    machine = {
+        "hardware": run.hardware.name,
+        "processes": run.hardware.world,
+        "torch": torch.__version__,
+        "commit": commit(),
+    }
+    text = json.dumps(run.record() | machine, indent=2) + "\n"
+    (run.out / RECORD).write_text(text, encoding="utf-8")
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write whole or not at all."""
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def commit() -> str | None:
+    """Commit of the source tree that trains, None for an installed package."""
+    try:
+        answer = subprocess.run(  # noqa: S603 - fixed arguments
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],  # noqa: S607 - whichever git there is
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
