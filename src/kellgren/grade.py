@@ -120,11 +120,21 @@ class Grader:
         """
         stated = _stated(metadata, path)
         film = self._read(data, path, side=side, stated=stated, limits=self.limits)
-        return self._grade(film, input, explain=explain)
+        return self.grade_radiograph(film, input=input, explain=explain)
 
-    def _grade(self, radiograph: Radiograph, kind: InputKind, *, explain: bool) -> list[Assessment]:
+    def grade_radiograph(
+        self,
+        radiograph: Radiograph,
+        *,
+        input: InputKind = "auto",  # noqa: A002
+        explain: bool = False,
+    ) -> list[Assessment]:
+        """Grade every knee of a radiograph that was read already.
+
+        Result and errors are those of `grade`.
+        """
         film = standardise(radiograph)
-        joints = locate.frame(film.pixels, kind, self.localiser, radiograph.path)
+        joints = locate.frame(film.pixels, input, self.localiser, radiograph.path)
         stated = film.laterality
         known = stated.side if len(joints) == 1 else None
         predictions = [self.model.predict(joint.pixels, known, maps=explain) for joint in joints]
