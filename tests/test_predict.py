@@ -8,6 +8,7 @@ from kellgren import bundle
 from kellgren.calibrate import softmax
 from kellgren.errors import BadBundle
 from kellgren.predict import Model, oriented_tasks
+from kellgren.views import View
 from stub_bundle import card
 
 LEFT_BRIGHT = np.zeros((64, 64), np.uint16)
@@ -161,7 +162,7 @@ def test_distance_by_hand(model):
 
 def test_grey_is_repeated_for_three_channels(model):
     entry = {**stub_bundle.CARD["inputs"][0], "channels": 3}
-    tensor = model(inputs=[entry]).tensors(LEFT_BRIGHT, mirrored=False)["joint"]
+    tensor = model(inputs=[entry]).tensors(LEFT_BRIGHT, View(mirrored=False))["joint"]
     assert tensor.shape == (1, 3, 64, 64)
     np.testing.assert_array_equal(tensor[0, 0], tensor[0, 2])
 

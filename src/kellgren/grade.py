@@ -27,6 +27,7 @@ from kellgren.read import DEFAULT_LIMITS, Limits, Metadata, Radiograph, Stated, 
 from kellgren.read.files import load as load_bytes
 from kellgren.read.metadata import NOTHING_STATED
 from kellgren.standardise import Film, standardise
+from kellgren.views import View
 from kellgren.vocabulary import Side
 
 _OVERVIEW: Final = 640
@@ -241,7 +242,7 @@ class Grader:
         view = None
         if self.model.card.inputs:
             entry = self.model.card.inputs[0]
-            shown = self.model.tensors(joint.pixels, mirrored=False)[entry.name][0, 0]
+            shown = self.model.tensors(joint.pixels, View(mirrored=False))[entry.name][0, 0]
             low, high = float(shown.min()), float(shown.max())
             view = np.asarray((shown - low) / max(high - low, 1e-6), dtype=np.float32)
         return {"overview": overview, "view": view}

@@ -37,6 +37,7 @@ from kellgren.simulate import draw_crop, write_png
 from kellgren.standardise import standardise
 from kellgren.study import evaluate
 from kellgren.typical import Typical
+from kellgren.views import View
 from kellgren.vocabulary import TASKS, Side
 
 PARITY: Final = 1e-4
@@ -220,7 +221,8 @@ def _write_typical(out: Path, training: DataSet, track: Track) -> None:
     def embed(index: int) -> npt.NDArray[np.float32]:
         knee = training.knees[index]
         film = standardise(read_bytes(knee.image.read_bytes(), knee.name))
-        tensors = model.tensors(film.pixels, mirrored=steps.mirrors(knee.side, model.card.side_convention))
+        view = View(steps.mirrors(knee.side, model.card.side_convention))
+        tensors = model.tensors(film.pixels, view)
         embedding: npt.NDArray[np.float32] = model.run(tensors, ["embedding"])["embedding"][0]
         return embedding
 
