@@ -27,6 +27,7 @@ import numpy as np
 
 from kellgren import bundle, simulate
 from kellgren.grade import processors
+from kellgren.looks import looks
 from kellgren.predict import Model
 from kellgren.read import find_images, read
 from kellgren.standardise import standardise
@@ -48,8 +49,7 @@ def bare(opened: bundle.Bundle, knees: int, sample: Path, *, side_by_side: bool)
     workers = processors() if side_by_side else 1
     model = Model(opened, threads=max(1, processors() // workers))
     film = standardise(read(sample))
-    views = [False, *(True for view in opened.card.tta if view == "flip")]
-    batches = [model.tensors(film.pixels, mirrored=view) for view in views]
+    batches = [model.tensors(film.pixels, look) for look in looks(opened.card.tta, mirrored=False)]
     tensors = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
     wanted = [f"logits_{task}" for task in opened.card.tasks] + ["embedding"]
     model.run(tensors, wanted)

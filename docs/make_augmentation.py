@@ -2,8 +2,8 @@
 
     python docs/make_augmentation.py
 
-A row a recipe (for the dual-stream one a row a group of grades): the crop as it is, then six variants. The ranges
-are those of the packaged recipes, changed by the same function as in training. No radiograph is shown.
+A row a recipe (for the dual-stream one a row a group of grades): the crop as it is, then six variants. The
+ranges are those of the packaged recipes, the function is the one of training. No radiograph is shown.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def row(knee: np.ndarray, name: str, grade: int, title: str) -> np.ndarray:
     changed, _ = augment({"knee": images}, [ranges] * VARIANTS, torch.Generator().manual_seed(7))
     shown = [knee, *changed["knee"][:, 0].numpy()]
     small = [cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in shown]
-    strip = (np.hstack(small) * 15.99).astype(np.uint8) * 17  # sixteen greys are enough, and a third of the bytes
+    strip = (np.hstack(small) * 15.99).astype(
+        np.uint8
+    ) * 17  # sixteen greys are enough, and a third of the bytes
     label = np.zeros((LABEL, strip.shape[1]), np.uint8)
     cv2.putText(label, title, (4, LABEL - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.36, 255, 1, cv2.LINE_AA)
     return np.vstack([label, strip])

@@ -25,7 +25,9 @@ from pathlib import Path
 import numpy as np
 
 import corpus
+from kellgren import bundle
 from kellgren.errors import KellgrenError
+from kellgren.grade import Grader
 from kellgren.read import find_images, read_bytes
 from kellgren.read.radiograph import Radiograph
 from kellgren.standardise import standardise
@@ -120,13 +122,19 @@ def _peak() -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
-def try_seeds(seeds: Iterable[int], stretch: int = 250) -> Iterator[Result]:
+def grade() -> Callable[[Radiograph], object]:
+    """Finds, grades, measures and explains the knees of a film that was read."""
+    grader = Grader(bundle.load("joint"), threads=1)
+    return lambda film: grader.grade_radiograph(film, explain=True)
+
+
+def try_seeds(seeds: Iterable[int], stretch: int = 250, *, graded: bool = False) -> Iterator[Result]:
     """Try seeds in processes of their own; one that dies has its seed as a failure, and the rest go on."""
     waiting = list(seeds)
     while waiting:
         part, waiting = waiting[:stretch], waiting[stretch:]
         done = 0
-        command = [sys.executable, __file__, "--inside", *map(str, part)]
+        command = [sys.executable, __file__, *(["--grade"] if graded else []), "--inside", *map(str, part)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert process.stdout is not None
         for line in process.stdout:
@@ -166,11 +174,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="every result, one JSON object a line")
     parser.add_argument("--failing", type=Path, default=Path("fuzz-failing.jsonl"), help="those that failed")
     parser.add_argument("--only", type=Path, help="the seeds of such a file")
+    parser.add_argument("--grade", action="store_true", help="also grade what was read")
     parser.add_argument("--inside", nargs="*", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside is not None:
+        use = grade() if options.grade else look
         for seed in options.inside:
-            print(json.dumps(asdict(try_seed(seed))), flush=True)
+            print(json.dumps(asdict(try_seed(seed, use))), flush=True)
         return 0
     first, _, last = options.seeds.partition(":")
     seeds: Iterable[int] = range(int(first), int(last))
@@ -179,7 +189,7 @@ def main() -> int:
     results = []
     out = options.out.open("w") if options.out else None
     with options.failing.open("w") as failing:
-        for result in try_seeds(seeds):
+        for result in try_seeds(seeds, graded=options.grade):
             results.append(result)
             line = json.dumps(asdict(result)) + "\n"
             if out:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import corpus
 import fuzz
 
-SEEDS = range(0, 4000, 40)
+KNOWN = (310, 1506, 4168)
+"""Seeds that once were not refused as they should be: nameless members of archives, odd rescale values."""
+
+SEEDS = [*KNOWN, *range(0, 4000, 40)]
 
 
 def test_damaged_files_are_read_or_refused():
     """In a process of its own, as memory counts the whole process, and this one holds a test run."""
     results = list(fuzz.try_seeds(SEEDS))
-    assert [result.seed for result in results] == list(SEEDS)
+    assert [result.seed for result in results] == SEEDS
     assert [result for result in results if not result.passed] == []
 
 

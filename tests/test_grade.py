@@ -131,7 +131,10 @@ def test_assessment(grader, phantom_png):
 
 
 def test_explained_assessment_has_maps_whose_mean_is_the_logit(grader, phantom_png):
-    (knee,) = grader.grade(phantom_png, side="R", explain=True)
+    """Maps are of the crop as it was cut: without the other framings the mean is the logit."""
+    opened = bundle.load("joint")
+    as_cut = Grader(replace(opened, card=replace(opened.card, tta=("flip",))), threads=1)
+    (knee,) = as_cut.grade(phantom_png, side="R", explain=True)
     height, width = grader.model.card.inputs[0].size
     assert knee.view.shape == (height, width)
     assert (knee.view.min(), knee.view.max()) == (0.0, 1.0)
@@ -140,6 +143,8 @@ def test_explained_assessment_has_maps_whose_mean_is_the_logit(grader, phantom_p
     temperature = grader.model.card.calibration.temperature.get("KL", 1.0)
     values = np.exp(maps.astype(float).mean(axis=(1, 2)) / temperature)
     np.testing.assert_allclose(values / values.sum(), knee["KL"].probabilities, atol=1e-4)
+    (framed,) = grader.grade(phantom_png, side="R", explain=True)
+    np.testing.assert_allclose(framed.maps["KL"], maps, atol=1e-4)
 
 
 def test_package_offers_the_same_names():

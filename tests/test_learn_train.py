@@ -19,6 +19,7 @@ from kellgren.learn import train as training  # noqa: E402
 from kellgren.learn.export import PARITY, export_run  # noqa: E402
 from kellgren.learn.hardware import Hardware  # noqa: E402
 from kellgren.learn.run import WHOLE_SPLIT, Run, silent  # noqa: E402
+from kellgren.looks import Look  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -231,7 +232,7 @@ def test_exported_bundle_gives_its_golden_outputs_and_grades(exported, phantom_p
 def test_exported_graph_agrees_with_the_network(exported, finished, phantoms):
     """Independent of the export's own check: rounding to half precision is all that may differ."""
     model = Grader(bundle.load(exported)).model
-    tensor = model.tensors(phantoms["R"].pixels, mirrored=False)["joint"]
+    tensor = model.tensors(phantoms["R"].pixels, Look(mirrored=False))["joint"]
     raw = model.run({"joint": np.concatenate([tensor, tensor[..., ::-1], tensor])})
     with torch.inference_mode():
         logits, maps, embedding = finished[1].explain(torch.from_numpy(tensor))

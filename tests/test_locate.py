@@ -144,6 +144,12 @@ def test_an_image_without_a_knee_is_refused(cascade):
         frame(noise, "auto", cascade, Path("noise.png"))
 
 
+def test_a_strip_is_no_film(cascade):
+    strip = np.zeros((100, 401), np.uint16)
+    with pytest.raises(NotAKnee, match="4 times as long"):
+        locate.frame(strip, "auto", cascade, Path("strip.png"))
+
+
 def test_a_joint_cut_off_by_the_edge_is_told(cascade, two_knees):
     x0, y0, x1, _ = two_knees.knees[0].box
     width = x1 - x0

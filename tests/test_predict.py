@@ -7,6 +7,7 @@ import stub_bundle
 from kellgren import bundle
 from kellgren.calibrate import softmax
 from kellgren.errors import BadBundle
+from kellgren.looks import Look
 from kellgren.predict import Model, oriented_tasks
 from stub_bundle import card
 
@@ -161,7 +162,7 @@ def test_distance_by_hand(model):
 
 def test_grey_is_repeated_for_three_channels(model):
     entry = {**stub_bundle.CARD["inputs"][0], "channels": 3}
-    tensor = model(inputs=[entry]).tensors(LEFT_BRIGHT, mirrored=False)["joint"]
+    tensor = model(inputs=[entry]).tensors(LEFT_BRIGHT, Look(mirrored=False))["joint"]
     assert tensor.shape == (1, 3, 64, 64)
     np.testing.assert_array_equal(tensor[0, 0], tensor[0, 2])
 

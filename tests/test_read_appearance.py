@@ -177,6 +177,17 @@ def test_a_pose_other_than_the_usual_is_flagged(orientation, view, words):
     assert list(flags) == view_flags(orientation.split("\\") if orientation else (), view)
 
 
+@pytest.mark.parametrize(
+    ("code", "scheme", "word"),
+    [("102538003", "SCT", "lying"), ("F-10310", "SRT", "sitting"), ("10904000", "SCT", None)],
+)
+def test_films_without_weight_are_flagged(code, scheme, word):
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, scheme, "pose"
+    flags = film(PatientOrientationCodeSequence=Sequence([item])).flags
+    assert [word in flag for flag in flags] == ([True] if word else [])
+
+
 def test_pixels_that_are_not_square_are_flagged():
     assert "not square" in film(ImagerPixelSpacing=[0.2, 0.1]).flags[0]
     assert "not square" in film(PixelAspectRatio=["5", "4"]).flags[0]

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from kellgren import steps
 from kellgren.errors import BadBundle
+from kellgren.looks import TTA
 from kellgren.vocabulary import TASKS
 
 DEFAULT: Final = "joint"
@@ -108,7 +109,7 @@ class Card:
         tasks: Classes by task, in the order of the graph's outputs.
         inputs: Inputs of the graph; none in an ensemble.
         side_convention: `as_right` or `none`.
-        tta: Test-time views besides the plain one.
+        tta: Test-time views besides the plain one (`kellgren.looks.TTA`).
         decision: Rule by task; `argmax` where absent.
         calibration: See `Calibration`.
         oa_from: Whether the OA probability is the OA `head`'s or the `sum` of KL from grade 2 on.
@@ -350,7 +351,7 @@ def _check(card: Card, where: str) -> None:
     one_of("vote", card.vote, ("soft", "hard", "mixed"))
     one_of("oa_from", card.oa_from, ("head", "sum"))
     for view in card.tta:
-        one_of("tta", view, ("flip",))
+        one_of("tta", view, TTA)
     for rule in card.decision.values():
         one_of("decision", rule, ("argmax", "median"))
     for task, classes in card.tasks.items():

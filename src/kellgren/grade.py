@@ -20,6 +20,7 @@ from kellgren import calibrate, locate, measure, orient, steps
 from kellgren.assessment import Assessment, Grading, Overview
 from kellgren.errors import NotAKnee
 from kellgren.locate import Framed, InputKind
+from kellgren.looks import Look
 from kellgren.measure import JointSpace
 from kellgren.orient import Orientation
 from kellgren.predict import Model, Prediction, oriented_tasks
@@ -120,11 +121,21 @@ class Grader:
         """
         stated = _stated(metadata, path)
         film = self._read(data, path, side=side, stated=stated, limits=self.limits)
-        return self._grade(film, input, explain=explain)
+        return self.grade_radiograph(film, input=input, explain=explain)
 
-    def _grade(self, radiograph: Radiograph, kind: InputKind, *, explain: bool) -> list[Assessment]:
+    def grade_radiograph(
+        self,
+        radiograph: Radiograph,
+        *,
+        input: InputKind = "auto",  # noqa: A002
+        explain: bool = False,
+    ) -> list[Assessment]:
+        """Grade every knee of a radiograph that was read already.
+
+        Result and errors are those of `grade`.
+        """
         film = standardise(radiograph)
-        joints = locate.frame(film.pixels, kind, self.localiser, radiograph.path)
+        joints = locate.frame(film.pixels, input, self.localiser, radiograph.path)
         stated = film.laterality
         known = stated.side if len(joints) == 1 else None
         predictions = [self.model.predict(joint.pixels, known, maps=explain) for joint in joints]
@@ -231,7 +242,7 @@ class Grader:
         view = None
         if self.model.card.inputs:
             entry = self.model.card.inputs[0]
-            shown = self.model.tensors(joint.pixels, mirrored=False)[entry.name][0, 0]
+            shown = self.model.tensors(joint.pixels, Look(mirrored=False))[entry.name][0, 0]
             low, high = float(shown.min()), float(shown.max())
             view = np.asarray((shown - low) / max(high - low, 1e-6), dtype=np.float32)
         return {"overview": overview, "view": view}

@@ -13,6 +13,7 @@ import onnxruntime as ort
 from kellgren import calibrate, steps, typical, vote
 from kellgren.bundle import GRAPH, TYPICAL, Bundle
 from kellgren.errors import BadBundle
+from kellgren.looks import Look, looks, see
 from kellgren.vocabulary import TASKS, Side
 
 FloatArray = npt.NDArray[np.float64]
@@ -90,18 +91,14 @@ class Model:
         """Whether the bundle has class activation maps: one network with a `maps_` output a task."""
         return not self.members and all(f"maps_{task}" in self._outputs for task in self.card.tasks)
 
-    def tensors(
-        self, pixels: npt.NDArray[np.uint16], *, mirrored: bool
-    ) -> dict[str, npt.NDArray[np.float32]]:
+    def tensors(self, pixels: npt.NDArray[np.uint16], look: Look) -> dict[str, npt.NDArray[np.float32]]:
         """Every input of the graph for one crop, each (1, channels, h, w).
 
         Args:
             pixels: (H, W) film-stage pixels of the crop.
-            mirrored: Flip left to right before the steps.
+            look: How it is looked at, before the steps.
         """
-        image = steps.unit_range(pixels)
-        if mirrored:
-            image = steps.mirror(image)
+        image = see(steps.unit_range(pixels), look)
         tensors = {}
         for entry in self.card.inputs:
             array = steps.apply(image, entry.steps)
@@ -132,14 +129,11 @@ class Model:
         """
         if self.members:
             return self._predict_ensemble(pixels, side)
-        mirrored = steps.mirrors(side, self.card.side_convention)
-        views = [mirrored, *(not mirrored for view in self.card.tta if view == "flip")]
-        batches = [self.tensors(pixels, mirrored=view) for view in views]
-        tensors = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+        seen = looks(self.card.tta, mirrored=steps.mirrors(side, self.card.side_convention))
         wanted = [f"logits_{task}" for task in self.card.tasks] + ["embedding"]
         wanted += [f"maps_{task}" for task in self.card.tasks] if maps else []
-        raw = self.run(tensors, wanted)
-        logits = self._upright(raw, "logits", views)
+        raw = self._see(pixels, seen, wanted)
+        logits = self._upright(raw, "logits", seen)
         agreement = None
         if "SIDE" in logits:
             agreement = float(self._probabilities("SIDE", logits["SIDE"].mean(axis=0))[0])
@@ -153,24 +147,35 @@ class Model:
         if self.card.oa_from == "sum":
             low = float(probabilities["KL"][:2].sum())
             probabilities["OA"] = np.array([low, 1.0 - low])
-        heat = self._heat(raw, views, turned=turned, mirrored=mirrored) if maps else {}
+        heat = self._heat(raw, seen, turned=turned) if maps else {}
         distance = None
         if self._typical is not None:
             distance = float(self._typical.distance(raw["embedding"]).mean())
         return Prediction(probabilities, heat, distance, side, agreement)
 
+    def _see(
+        self, pixels: npt.NDArray[np.uint16], seen: list[Look], wanted: list[str]
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Raw outputs of all views, two at a time: more at once take more memory and no less time."""
+        answers = []
+        for i in range(0, len(seen), 2):
+            batches = [self.tensors(pixels, look) for look in seen[i : i + 2]]
+            tensors = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+            answers.append(self.run(tensors, wanted))
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
     def _upright(
-        self, raw: Mapping[str, npt.NDArray[np.float32]], kind: str, views: list[bool]
+        self, raw: Mapping[str, npt.NDArray[np.float32]], kind: str, seen: list[Look]
     ) -> dict[str, FloatArray]:
         """Outputs by task with the mirrored views' lateral and medial exchanged: (views, C, ...)."""
         upright = {}
         for task in self.card.tasks:
             rows = []
-            for row, view in enumerate(views):
-                plain = view == views[0]
-                name = task if plain else TASKS[task].mirrored
+            for row, look in enumerate(seen):
+                turned = look.mirrored != seen[0].mirrored
+                name = TASKS[task].mirrored if turned else task
                 values = raw[f"{kind}_{name}"][row].astype(np.float64)
-                rows.append(values[::-1] if name == "SIDE" and not plain else values)
+                rows.append(values[::-1] if name == "SIDE" and turned else values)
             upright[task] = np.stack(rows)
         return upright
 
@@ -185,16 +190,17 @@ class Model:
         return ("R", False) if right >= certainty else ("L", True)
 
     def _heat(
-        self, raw: Mapping[str, npt.NDArray[np.float32]], views: list[bool], *, turned: bool, mirrored: bool
+        self, raw: Mapping[str, npt.NDArray[np.float32]], seen: list[Look], *, turned: bool
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """Mean class activation map over views, turned back to the crop's own orientation."""
+        """Mean class activation map over the views as cut, turned back to the crop's own orientation."""
         if not self.explains:
             return {}
-        upright = self._upright(raw, "maps", views)
+        upright = self._upright(raw, "maps", seen)
         heat = {}
         for task in self.card.tasks:
             stack = upright[TASKS[task].mirrored if turned else task]
-            back = [m[..., ::-1] if view else m for m, view in zip(stack, views, strict=True)]
+            shown = [(m, look) for m, look in zip(stack, seen, strict=True) if look.plain]
+            back = [m[..., ::-1] if look.mirrored else m for m, look in shown]
             heat[task] = np.mean(back, axis=0).astype(np.float32)
         return heat
 

@@ -34,6 +34,7 @@ from kellgren.learn.calibration import choose_decisions, fit_calibration, observ
 from kellgren.learn.networks import KneeNet
 from kellgren.learn.recipe import Recipe, View
 from kellgren.learn.run import BEST, LOG, RECORD, WHOLE_SPLIT, Track
+from kellgren.looks import Look
 from kellgren.parallel import in_order
 from kellgren.predict import Model
 from kellgren.read import read_bytes
@@ -259,7 +260,8 @@ def _write_typical(out: Path, training: DataSet, track: Track) -> None:
     def embed(index: int) -> npt.NDArray[np.float32]:
         knee = training.knees[index]
         film = standardise(read_bytes(knee.image.read_bytes(), knee.name))
-        tensors = model.tensors(film.pixels, mirrored=steps.mirrors(knee.side, model.card.side_convention))
+        look = Look(steps.mirrors(knee.side, model.card.side_convention))
+        tensors = model.tensors(film.pixels, look)
         embedding: npt.NDArray[np.float32] = model.run(tensors, ["embedding"])["embedding"][0]
         return embedding
 

@@ -21,6 +21,9 @@ SQUARE: Final = 0.1
 FILLS: Final = 0.7
 """Least share of a crop's width that its joint's box fills."""
 
+LONGEST: Final = 4.0
+"""Longer side of a film, relative to the shorter; whole-leg films have up to 3.5."""
+
 _CUT_OFF: Final = 0.12
 _REMEDY: Final = "cut out a square around each joint and use --input crop"
 
@@ -69,8 +72,15 @@ def frame(
     """
     if kind == "crop":
         return (_whole(film, localiser),)
-    joints = localiser.find(film)
     height, width = film.shape
+    if max(film.shape) > LONGEST * min(film.shape):
+        ratio = max(film.shape) / min(film.shape)
+        raise NotAKnee(
+            f"the image is {ratio:.0f} times as long as it is wide, which no film is",
+            path=path,
+            remedy=_REMEDY,
+        )
+    joints = localiser.find(film)
     if kind == "auto" and abs(width - height) <= SQUARE * max(width, height) and len(joints) <= 1:
         if joints and joints[0].box[2] - joints[0].box[0] >= FILLS * width:
             return (_whole(film, localiser),)

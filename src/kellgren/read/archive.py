@@ -175,7 +175,11 @@ class _Walk:
             yield self.failed(places, prefix.rstrip("/"), UnreadableImage(reason, path=self.path / prefix))
             return
         seen: Counter[str] = Counter()
-        named = ((safe_name(info.filename), place) for place, info in enumerate(infos) if not info.is_dir())
+        named = (
+            (safe_name(info.filename or "unnamed"), place)
+            for place, info in enumerate(infos)
+            if not info.filename.endswith("/")
+        )
         for own, place in sorted(named):
             if not own or any(part.startswith(".") or part in PASSED_OVER for part in own.split("/")):
                 continue

@@ -14,7 +14,7 @@ from kellgren.read.appearance import Photometric, apply_tone_curve, from_intensi
 from kellgren.read.colour import apply_palette, to_grey
 from kellgren.read.frames import ends_processes, read_frame
 from kellgren.read.header import Parsed, parse
-from kellgren.read.laterality import decide_laterality, side_from_name, view_flags
+from kellgren.read.laterality import decide_laterality, pose_flags, side_from_name, view_flags
 from kellgren.read.layout import GREY, PALETTE, read_layout
 from kellgren.read.limits import Limits
 from kellgren.read.modality import apply_modality, padding_mask
@@ -107,6 +107,8 @@ def _read(data: bytes, path: Path, side: Side | None, wanted: int | None, limits
         values = to_grey(pixels, layout, notes, flags)
     spacing = read_spacing(header, notes, flags)
     flags += view_flags(header.texts("PatientOrientation"), header.text("ViewPosition"))
+    poses = (item.text("CodeValue") for item in header.items("PatientOrientationCodeSequence"))
+    flags += pose_flags([code for code in poses if code])
     return Radiograph(
         path=path,
         pixels=values,

@@ -32,7 +32,7 @@ _KEYWORDS: Final = (
     "LossyImageCompressionRatio", "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
     "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
     "SegmentedRedPaletteColorLookupTableData", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "PatientOrientationCodeSequence",
 )  # fmt: skip
 
 # Overlays are a repeating group, 6000 to 601E; looked at is only where one lies (PS3.3 C.9.2).

@@ -35,6 +35,9 @@ _PLACES: Final = frozenset({"top", "upper", "bottom", "lower"})
 # View Position of a lateral (PS3.3 C.8.11.5, C.8.1.2), and what is written instead.
 _LATERAL_VIEWS: Final = frozenset({"LL", "RL", "LLD", "RLD", "LAT", "LATERAL"})
 
+# Poses of CID 19 in which a knee bears no weight.
+_UNLOADED: Final = {"102538003": "lying", "F-10450": "lying", "33586001": "sitting", "F-10310": "sitting"}
+
 
 def side_from_name(path: Path | str) -> Side | None:
     """Read the side out of a file's name, conservatively.
@@ -146,3 +149,22 @@ def view_flags(orientation: Sequence[str], view: str | None) -> list[str]:
     elif rows.startswith(("H", "F")):
         flags.append("the header says that the image lies on its side")
     return flags
+
+
+def pose_flags(codes: Sequence[str]) -> list[str]:
+    """Say where a header tells that the patient bore no weight on the knee.
+
+    Unloaded joint spaces are wider than those of a standing film: their widths are not comparable, and
+    narrowing may be missed.
+
+    Args:
+        codes: Code values of Patient Orientation Code Sequence (0054,0410), of CID 19, SNOMED CT or its
+            older form.
+
+    Returns:
+        Reasons for a person to read the film.
+    """
+    words = [_UNLOADED[code] for code in codes if code in _UNLOADED]
+    return [
+        f"the header says that the patient was {word}: the joint space may look too wide" for word in words
+    ]
