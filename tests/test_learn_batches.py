@@ -16,6 +16,7 @@ from kellgren.grade import Grader  # noqa: E402
 from kellgren.learn import batches  # noqa: E402
 from kellgren.learn.recipe import Augment, View  # noqa: E402
 from kellgren.learn.recipe import load as load_recipe  # noqa: E402
+from kellgren.looks import Look  # noqa: E402
 
 LARGE = (
     {"step": "percentile_range", "low": 0.5, "high": 99.5},
@@ -71,7 +72,7 @@ def test_training_and_grading_see_the_same_bits(
     for index, knee in enumerate(knees):
         suffixes.add(knee.image.path.suffix)
         film = batches.standardise(batches.read_bytes(knee.image.read_bytes(), knee.name))
-        graded = model.tensors(film.pixels, mirrored=steps.mirrors(knee.side, convention))
+        graded = model.tensors(film.pixels, Look(steps.mirrors(knee.side, convention)))
         for view, tensor in zip(recipe.views, batch.views, strict=True):
             np.testing.assert_array_equal(graded[view][0], tensor[index].numpy(), err_msg=knee.name)
     assert suffixes == {".png", ".dcm"}

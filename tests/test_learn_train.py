@@ -207,7 +207,7 @@ def test_exported_card(exported, training_set, tiny_recipe):
         *tiny_recipe.views["joint"].prepare,
         *tiny_recipe.views["joint"].finish,
     ]
-    assert (card.side_convention, card.tta) == ("as_right", ("flip",))
+    assert (card.side_convention, card.tta) == ("as_right", ("flip", "framing"))
     assert card.decision["KL"] == tiny_recipe.decision["KL"]
     assert document["parity"]["largest_probability_difference"] <= PARITY
     assert document["training"]["held_out_fold"] == 0

@@ -52,3 +52,10 @@ def test_down_is_down_and_the_border_goes_on():
     np.testing.assert_allclose(seen[50], centre / 100, atol=1e-3)
     np.testing.assert_allclose(seen[100], 1.0)
     np.testing.assert_allclose(seen[0], 0.0, atol=1e-6)
+
+
+def test_a_mirrored_look_is_the_look_at_the_mirrored_crop_bit_for_bit():
+    noise = np.random.default_rng(0).random((64, 80), dtype=np.float32)
+    for look in looks.looks(("flip", "framing"), mirrored=True):
+        other = Look(not look.mirrored, look.size, look.right, look.down)
+        np.testing.assert_array_equal(see(noise, look), see(np.ascontiguousarray(noise[:, ::-1]), other))

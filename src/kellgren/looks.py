@@ -21,7 +21,7 @@ class Look:
     """One look at a crop.
 
     Attributes:
-        mirrored: Flipped left to right.
+        mirrored: Flipped left to right, before anything else: a left knee is seen as a right one would be.
         size: Side of what is seen, relative to the crop's.
         right: How far its centre lies to the right of the crop's, as a share of the crop's width.
         down: How far below, as a share of its height.
@@ -78,15 +78,15 @@ def see(image: Image, look: Look) -> Image:
         image: (H, W) float32; beyond its border the border goes on.
         look: How it is looked at.
     """
-    if not look.plain:
-        height, width = image.shape
-        middle = np.array([(width - 1) / 2, (height - 1) / 2])
-        centre = middle + np.array([look.right * width, look.down * height])
-        matrix = np.hstack([np.eye(2) / look.size, (middle - centre / look.size)[:, None]])
-        image = np.asarray(
-            cv2.warpAffine(
-                image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            ),
-            dtype=np.float32,
-        )
-    return mirror(image) if look.mirrored else image
+    if look.mirrored:
+        image = mirror(image)
+    if look.plain:
+        return image
+    height, width = image.shape
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    centre = middle + np.array([look.right * width, look.down * height])
+    matrix = np.hstack([np.eye(2) / look.size, (middle - centre / look.size)[:, None]])
+    seen = cv2.warpAffine(
+        image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(seen, dtype=np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -137,17 +137,16 @@ class Model:
         agreement = None
         if "SIDE" in logits:
             agreement = float(self._probabilities("SIDE", logits["SIDE"].mean(axis=0))[0])
-        turned = False
         if side is None and self.card.side_convention == "as_right":
-            side, turned = self._side_from_image(agreement)
-        if turned:
-            logits = {task: logits[TASKS[task].mirrored] for task in logits}
+            side = self._side_from_image(agreement)
+            if side == "L":  # to be seen mirrored, as if it had been named
+                return replace(self.predict(pixels, side, maps=maps), side_agreement=agreement)
         means = {task: values.mean(axis=0) for task, values in logits.items()}
         probabilities = {task: self._probabilities(task, z) for task, z in means.items()}
         if self.card.oa_from == "sum":
             low = float(probabilities["KL"][:2].sum())
             probabilities["OA"] = np.array([low, 1.0 - low])
-        heat = self._heat(raw, seen, turned=turned) if maps else {}
+        heat = self._heat(raw, seen) if maps else {}
         distance = None
         if self._typical is not None:
             distance = float(self._typical.distance(raw["embedding"]).mean())
@@ -182,15 +181,15 @@ class Model:
     def _probabilities(self, task: str, logits: FloatArray) -> FloatArray:
         return calibrate.apply_temperature(logits, self.card.calibration.temperature.get(task, 1.0))
 
-    def _side_from_image(self, right: float | None) -> tuple[Side | None, bool]:
-        """Side read off an unmirrored crop, and whether lateral and medial must change places."""
+    def _side_from_image(self, right: float | None) -> Side | None:
+        """Side read off an unmirrored crop, given the probability that it shows a right knee."""
         certainty = self.card.calibration.side_certainty
         if right is None or 1 - certainty < right < certainty:
-            return None, False
-        return ("R", False) if right >= certainty else ("L", True)
+            return None
+        return "R" if right >= certainty else "L"
 
     def _heat(
-        self, raw: Mapping[str, npt.NDArray[np.float32]], seen: list[Look], *, turned: bool
+        self, raw: Mapping[str, npt.NDArray[np.float32]], seen: list[Look]
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Mean class activation map over the views as cut, turned back to the crop's own orientation."""
         if not self.explains:
@@ -198,8 +197,7 @@ class Model:
         upright = self._upright(raw, "maps", seen)
         heat = {}
         for task in self.card.tasks:
-            stack = upright[TASKS[task].mirrored if turned else task]
-            shown = [(m, look) for m, look in zip(stack, seen, strict=True) if look.plain]
+            shown = [(m, look) for m, look in zip(upright[task], seen, strict=True) if look.plain]
             back = [m[..., ::-1] if look.mirrored else m for m, look in shown]
             heat[task] = np.mean(back, axis=0).astype(np.float32)
         return heat
