@@ -29,8 +29,10 @@ ROWS = (
     ("pi-resnet101", 2, "Pi 2023"),
     ("tiulpin", 2, "Tiulpin 2018"),
     ("chen", 2, "Chen 2019"),
+    ("antony", 2, "Antony 2017"),
+    ("mikhaylichenko", 2, "Mikhaylichenko 2021"),
 )
-SIDE, VARIANTS, LABEL = 96, 6, 14
+SIDE, VARIANTS, LABEL, GAP = 96, 6, 14, 3
 
 
 def main() -> None:
@@ -51,9 +53,9 @@ def row(knee: np.ndarray, name: str, grade: int, title: str) -> np.ndarray:
     changed, _ = augment({"knee": images}, [ranges] * VARIANTS, torch.Generator().manual_seed(7))
     shown = [knee, *changed["knee"][:, 0].numpy()]
     small = [cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in shown]
-    strip = (np.hstack(small) * 15.99).astype(
-        np.uint8
-    ) * 17  # sixteen greys are enough, and a third of the bytes
+    small = [np.pad(image, ((0, 0), (0, GAP))) for image in small]
+    # sixteen greys are enough, and a third of the bytes
+    strip = (np.hstack(small) * 15.99).astype(np.uint8) * 17
     label = np.zeros((LABEL, strip.shape[1]), np.uint8)
     cv2.putText(label, title, (4, LABEL - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.36, 255, 1, cv2.LINE_AA)
     return np.vstack([label, strip])

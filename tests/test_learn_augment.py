@@ -77,6 +77,22 @@ def test_every_knee_has_ranges_of_its_own():
     assert all(not torch.equal(image, IMAGE[0]) for image in changed["joint"][1::2])
 
 
+def test_a_knee_is_changed_alike_whatever_is_beside_it():
+    """What is not asked of a neighbour is worked out for some knees of the batch alone."""
+    images = torch.rand(6, 1, 40, 56, generator=seeded(3))
+    ranges = dataclasses.replace(STRONG, noise=0.0)  # grain is drawn for the knees that get any
+    together, flips = augment({"joint": images}, [ranges] * 6, seeded())
+    mixed, same = augment({"joint": images}, [ranges, Augment(flip=0.5)] * 3, seeded())
+    torch.testing.assert_close(mixed["joint"][::2], together["joint"][::2])
+    assert torch.equal(flips, same)
+
+
+def test_black_and_white_stay_so_under_gamma():
+    changed, _ = variants(torch.tensor([[0.0, 1.0]]).repeat(8, 4), Augment(gamma=2.5), n=20)
+    assert (changed[:, :, ::2] == 0).all()
+    assert (changed[:, :, 1::2] == 1).all()
+
+
 def test_all_views_of_a_knee_are_changed_alike():
     """The same picture at two sizes stays the same picture."""
     small = torch.from_numpy(cv2.resize(smooth(64), (32, 32), interpolation=cv2.INTER_AREA))

@@ -12,7 +12,7 @@ from torch import Tensor
 from kellgren.errors import BadRecipe
 from kellgren.learn.losses.cross_entropy import CrossEntropy, soft_ordinal
 from kellgren.learn.losses.cumulative import Coral, Corn
-from kellgren.learn.losses.focal import Focal, gradient_share
+from kellgren.learn.losses.focal import Focal
 from kellgren.learn.losses.objective import Objective
 from kellgren.learn.losses.ordinal_matrix import CHEN, OrdinalMatrix
 from kellgren.learn.losses.regression import CrossEntropyMse
@@ -31,7 +31,6 @@ __all__ = [
     "OrdinalMatrix",
     "auxiliary_grades",
     "build",
-    "gradient_share",
     "multi_task",
     "soft_ordinal",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,22 +55,3 @@ class Focal:
     def logits(self, raw: Tensor) -> Tensor:
         """The same."""
         return raw
-
-
-def gradient_share(counts: Sequence[int], difficulty: Sequence[float], alpha: Sequence[float]) -> list[float]:
-    """Share of each class in the gradient: the dual-stream paper's "effective influence" (its Table 2).
-
-    The paper prints no formula. Here it is n_k alpha_k d_k, as shares, where d_k is how far the focal factor
-    lets knees of the class count on average: mean (1 - p_y)^gamma. With d_k = 1 it is the share of the
-    weights alone.
-
-    Args:
-        counts: Knees of each class.
-        difficulty: Mean focal factor of each class, 0 .. 1.
-        alpha: Weight of each class.
-
-    Returns:
-        Shares that sum to 1.
-    """
-    parts = [n * a * d for n, a, d in zip(counts, alpha, difficulty, strict=True)]
-    return [part / sum(parts) for part in parts]
