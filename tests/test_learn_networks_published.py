@@ -260,6 +260,18 @@ def test_both_streams_share_one_backbone_and_auxiliary_heads_are_not_explained()
     torch.testing.assert_close(maps["KL"].mean(dim=(2, 3)), raw["KL"], atol=1e-5, rtol=1e-4)
 
 
+def test_streams_are_normalised_in_evaluation_as_in_training():
+    net = built(small("dual-stream", 64, dropout=0.0))
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # running statistics are those of the last batch
+    views = torch.randn(16, 1, 64, 64), 3.0 + 0.2 * torch.randn(16, 1, 64, 64)
+    with torch.no_grad():
+        trained = net.train()(*views)["KL"]
+        evaluated = net.eval()(*views)["KL"]
+    torch.testing.assert_close(evaluated, trained, atol=0.1 * float(trained.abs().max()), rtol=0)
+
+
 def test_dual_stream_ablation_rows():
     rows = [recipe.load(n) for n in ("dual-stream-clahe", "dual-stream-raw", "dual-stream-no-attention")]
     whole = recipe.load("dual-stream")

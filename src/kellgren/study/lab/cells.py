@@ -25,6 +25,8 @@ from kellgren.learn.recipe import Recipe
 
 CODE: Final = "1"
 """To be raised when a change of the training code changes what comes out: cells are then trained anew."""
+REVISIONS: Final = {"dual_stream": "2"}
+"""The same for one kind of network, where `CODE` is not meant for all: only its cells are trained anew."""
 
 HELD_OUT: Final = "held_out"
 """Name of the evaluation on the held-out fold."""
@@ -107,7 +109,7 @@ def make(
         "fold": fold,
         "seed": seed,
         "init": None if start is None else _fingerprint(start, recipe),
-        "code": CODE,
+        "code": REVISIONS.get(recipe.network.kind, CODE),
     }
     # Title, source and name say nothing about the outcome: two plans' rows with equal parts share a cell.
     decisive = identity | {"recipe": _decisive(identity["recipe"])}
