@@ -102,6 +102,15 @@ def test_the_documentation_names_every_plan_and_key():
     assert {*plan.available(), *keys, "foreach"} <= named
 
 
+def test_a_bundle_is_judged_as_it_is():
+    row = {"name": "old", "bundle": "joint"}
+    assert plan.from_dict(small(rows=[row]), size="small").row("old").bundle == "joint"
+    with pytest.raises(BadRecipe, match="judged as it is"):
+        plan.from_dict(small(rows=[{**row, "seeds": [1, 2]}]), size="small")
+    with pytest.raises(BadRecipe, match="one of the three"):
+        plan.from_dict(small(rows=[{**row, "recipe": "joint"}]), size="small")
+
+
 def test_foreach_writes_rows_out():
     row = {
         "name": "{network} at {pixels}",
@@ -143,7 +152,7 @@ def test_everybody_is_compared_with_one():
         ({"rows": [{"name": "a", "recipe": "joit"}]}, "did you mean 'joint'"),
         ({"rows": [{"name": "a", "recipe": "joint", "sets": []}]}, "did you mean 'set'"),
         ({"rows": [{"name": "a", "recipe": "joint"}] * 2}, "two are called 'a'"),
-        ({"rows": [{"name": "a"}]}, "a recipe or a vote"),
+        ({"rows": [{"name": "a"}]}, "one of the three"),
         ({"rows": [{"name": "a", "recipe": "joint", "set": {"ful": []}}]}, "did you mean 'full'"),
         ({"rows": []}, "there is none"),
         ({"printed": [{"row": "on", "figure": "KL.qwk", "value": 1.0, "where": ""}]}, "did you mean 'one'"),

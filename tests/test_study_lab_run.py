@@ -112,6 +112,55 @@ def _leave(cell, job):
         return process.wait(20), len(cells.entries(cell.run))
 
 
+def with_bundle(study, bundle, **changes):
+    """A plan of the study's first row, a bundle, and the vote of both that is best on the held-out fold."""
+    first = {"name": "interrupted", "recipe": study.plan.row("interrupted").recipe}
+    rows = [
+        first,
+        {"name": "released", "bundle": str(bundle)},
+        {"name": "both", "vote": {"of": ["interrupted", "released"], "rule": "search"}},
+    ]
+    values = {"name": "released", "title": "T", "source": "nobody", "figures": ["KL.accuracy", "FL.qwk"]}
+    return plan.from_dict(
+        {**values, "rows": rows, "compare": [["interrupted", "*"]], **changes}, size="small"
+    )
+
+
+def test_a_bundle_stands_beside_what_a_plan_trains(study):
+    other = study.cell("other")
+    folder = laboratory.run(with_bundle(study, other.bundle), study.settings)
+    rows = {row["name"]: row for row in table.build(folder, draws=100)["rows"]}
+    trained = next(row for row in study.document["rows"] if row["name"] == "other")
+    assert [row["state"] for row in rows.values()] == ["done"] * 3
+    assert rows["released"]["figures"] == trained["figures"]
+    assert rows["released"]["bundle"] == str(other.bundle)
+    assert rows["released"]["cost"]["parameters"] == trained["cost"]["parameters"]
+    assert rows["released"]["cost"]["epochs"] == [1]
+    assert rows["both"]["cost"]["macs"] is None, "a card does not say it, so the vote has no sum"
+    assert rows["both"]["chosen"]["n"] == len(data.load(study.settings.data).select(split="train", folds={0}))
+    assert "released" in (folder / "table.md").read_text()
+
+
+def test_a_bundle_is_judged_once(study, monkeypatch):
+    chosen = with_bundle(study, study.cell("other").bundle)
+    laboratory.run(chosen, study.settings)
+    monkeypatch.setattr("kellgren.study.evaluate.evaluate", None)
+    laboratory.run(chosen, study.settings)
+
+
+def test_a_bundle_is_not_judged_on_what_it_learned_from(study, tmp_path):
+    bundle_ = study.cell("other").bundle
+    settings = dataclasses.replace(study.settings, fold=1, out=tmp_path)
+    with pytest.raises(BadRecipe, match="did not hold out fold 1"):
+        laboratory.run(with_bundle(study, bundle_), settings)
+    for name, words in (
+        ("locate", "no grader but a localiser"),
+        ("joint", "did not hold out fold 0 of this"),
+    ):
+        with pytest.raises(BadRecipe, match=words):
+            laboratory.run(with_bundle(study, name), study.settings)
+
+
 def states(study):
     return {row["name"]: row["state"] for row in study.document["rows"]}
 

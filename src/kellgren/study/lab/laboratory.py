@@ -25,9 +25,10 @@ from kellgren import data as datasets
 from kellgren.data import DataSet
 from kellgren.errors import BadRecipe
 from kellgren.study.evaluate import count_test_look
-from kellgren.study.lab import cells, plan
+from kellgren.study.lab import cells, plan, released
 from kellgren.study.lab.cells import Cell
 from kellgren.study.lab.plan import Plan, Row
+from kellgren.study.lab.released import Released
 from kellgren.vocabulary import KL
 
 log = logging.getLogger("kellgren.study")
@@ -57,7 +58,8 @@ class Settings:
         device: As `kellgren train --device`.
         minutes: After which trainings stop with the epochs they have; 0 for none.
         bundle: Whether bundles are exported and grade. Without, the networks themselves answer, with neither
-            calibration nor test-time views; a later run with bundles trains nothing anew.
+            calibration nor test-time looks, and rows that are bundles wait; a later run with bundles trains
+            nothing anew.
     """
 
     data: Path
@@ -96,11 +98,15 @@ def run(chosen: Plan, settings: Settings) -> Path:
     _check(chosen, settings, dataset, judged)
     wanted = _wanted(chosen, settings.only)
     by_row = {row.name: _cells(row, settings, dataset) for row in chosen.rows if row.recipe}
-    folder, document = _document(chosen, settings, dataset, judged, by_row)
+    bundles = _released(chosen, settings, dataset)
+    folder, document = _document(chosen, settings, dataset, judged, by_row, bundles)
     folder.mkdir(parents=True, exist_ok=True)
     cells.write(folder / STUDY, document)
     looks = count_test_look(folder, settings.split) if chosen.split == "val" else 0
     evaluations = _evaluations(chosen, settings, dataset, judged, document["evaluation"])
+    for one in bundles:
+        if one.row in wanted and settings.bundle:
+            released.judge(one, evaluations, fold=settings.fold, test_looks=looks)
     jobs = {
         cell.key: (f"{name}, seed {cell.seed}", cell)
         for name in by_row
@@ -117,6 +123,21 @@ def run(chosen: Plan, settings: Settings) -> Path:
     return folder
 
 
+def _released(chosen: Plan, settings: Settings, dataset: DataSet) -> list[Released]:
+    """The bundles of a plan, each fit to be judged as the plan judges."""
+    fold = settings.fold if _chooses(chosen) else None
+    return [
+        released.find(row.name, row.bundle, dataset, settings.out, fold=fold)
+        for row in chosen.rows
+        if row.bundle
+    ]
+
+
+def _chooses(chosen: Plan) -> bool:
+    """Whether the held-out fold is judged on."""
+    return chosen.split == "held_out" or any(row.vote.rule == "search" for row in chosen.rows if row.vote.of)
+
+
 def _made(cell: Cell, settings: Settings) -> bool:
     return cell.trained or (not settings.bundle and (cell.folder / cells.COST).is_file())
 
@@ -131,7 +152,7 @@ def _check(chosen: Plan, settings: Settings, dataset: DataSet, judged: DataSet) 
         judged.select(split=settings.split)
     if settings.fold >= 0:
         dataset.select(split="train", folds={settings.fold})
-    elif chosen.split == "held_out" or any(row.vote.rule == "search" for row in chosen.rows if row.vote.of):
+    elif _chooses(chosen):
         raise BadRecipe(f"plan {chosen.name!r} needs a held-out fold", remedy="give --fold")
 
 
@@ -152,7 +173,12 @@ def _cells(row: Row, settings: Settings, dataset: DataSet) -> list[Cell]:
 
 
 def _document(
-    chosen: Plan, settings: Settings, dataset: DataSet, judged: DataSet, by_row: dict[str, list[Cell]]
+    chosen: Plan,
+    settings: Settings,
+    dataset: DataSet,
+    judged: DataSet,
+    by_row: dict[str, list[Cell]],
+    bundles: Sequence[Released],
 ) -> tuple[Path, dict[str, Any]]:
     """The folder of the plan's tables, and what they are made from."""
     name = f"{chosen.name}-{settings.size}"
@@ -174,7 +200,8 @@ def _document(
         "fold": settings.fold,
         "train_kl": np.bincount(train.grades("KL").clip(0), minlength=KL.classes).tolist(),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cells": {row: [_brief(cell) for cell in found] for row, found in by_row.items()},
+        "cells": {row: [_brief(cell) for cell in found] for row, found in by_row.items()}
+        | {one.row: [one.brief()] for one in bundles},
     }
     return settings.out / name, document
 
@@ -194,7 +221,7 @@ def _evaluations(
 ) -> dict[str, tuple[str, str]]:
     """By name, on which data set folder and split."""
     wanted = {} if chosen.split == "held_out" else {name: (str(judged.root), settings.split)}
-    if chosen.split == "held_out" or any(row.vote.rule == "search" for row in chosen.rows if row.vote.of):
+    if _chooses(chosen):
         by = "" if settings.bundle else cells.BY_NETWORK
         wanted[cells.HELD_OUT + by] = (str(dataset.root), "train")
     return wanted

@@ -42,12 +42,13 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: a recipe with changes, or a vote of other rows.
+    """One line of the table: a recipe with changes, a bundle as it is, or a vote of other rows.
 
     Attributes:
         name: Short and unique.
         title: What a reader sees; the name by default.
-        recipe: Name or file of a recipe; empty for a vote.
+        recipe: Name or file of a recipe; empty for a bundle or a vote.
+        bundle: Packaged bundle, or a bundle's folder or zip, judged beside what the plan trains.
         set: Values of the recipe to exchange, as `kellgren train --set`.
         without: Parts of the recipe to leave out: `views.clahe`, `tasks.OA`.
         seeds: Seeds, one training each; empty means those of the command line.
@@ -61,6 +62,7 @@ class Row:
     name: str
     title: str = ""
     recipe: str = ""
+    bundle: str = ""
     set: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
@@ -205,7 +207,7 @@ def document(row: Row, *, size: str, epochs: int | None = None) -> dict[str, Any
     """The recipe of a row as plain values.
 
     Args:
-        row: No vote.
+        row: One with a recipe.
         size: Of the recipe.
         epochs: Train this long instead, shared out among the recipe's phases, one each at least.
 
@@ -294,8 +296,12 @@ def _check(plan: Plan, known: tuple[str, ...]) -> None:
 
 def _check_row(plan: Plan, row: Row, before: list[str]) -> None:
     where = f"plan row {row.name!r}"
-    if bool(row.recipe) == bool(row.vote.of):
-        raise BadRecipe(f"{where} has a recipe or a vote, one of the two")
+    if sum(map(bool, (row.recipe, row.bundle, row.vote.of))) != 1:
+        raise BadRecipe(f"{where} has a recipe, a bundle or a vote, one of the three")
+    if row.bundle and (row.set or row.without or row.seeds):
+        raise BadRecipe(
+            f"{where}: a bundle is judged as it is", remedy="give set, without and seeds to recipes"
+        )
     for member in row.vote.of:
         plan.row(member)
         if member not in before:

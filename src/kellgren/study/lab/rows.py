@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -116,11 +116,16 @@ def _mean_cost(costs: Sequence[dict[str, Any]], brief: Sequence[dict[str, Any]])
         "epochs": [cost.get("epochs") for cost in costs],
         "best_epoch": [cost.get("best_epoch") for cost in costs],
         "stopped": [cost.get("stopped") for cost in costs],
-        "train_minutes": float(np.mean([cost.get("train_seconds", np.nan) for cost in costs])) / 60,
+        "train_minutes": _minutes([cost.get("train_seconds") for cost in costs]),
         "peak_bytes": max((cost.get("peak_bytes") or 0 for cost in costs), default=0) or None,
         "machine": sorted({str(cost.get("machine")) for cost in costs}),
         "init": brief[0]["init"],
     }
+
+
+def _minutes(seconds: Sequence[float | None]) -> float | None:
+    known = [value for value in seconds if value is not None]
+    return sum(known) / len(known) / 60 if known else None
 
 
 def _voted(row: Row, members: Sequence[Found], out: Path, study: dict[str, Any]) -> Found:
@@ -168,7 +173,7 @@ def _searched(row: Row, seed: int, out: Path, study: dict[str, Any]) -> tuple[vo
 def _sum_costs(members: Sequence[Found]) -> dict[str, Any]:
     costs = [member.cost for member in members]
     return {
-        **{name: sum(cost[name] for cost in costs) for name in ("parameters", "macs", "train_minutes")},
+        **{name: _sum(cost[name] for cost in costs) for name in ("parameters", "macs", "train_minutes")},
         "peak_bytes": max(cost["peak_bytes"] or 0 for cost in costs) or None,
         "machine": sorted({machine for cost in costs for machine in cost["machine"]}),
         "init": ", ".join(dict.fromkeys(cost["init"] or "random" for cost in costs)),
@@ -176,6 +181,12 @@ def _sum_costs(members: Sequence[Found]) -> dict[str, Any]:
         "best_epoch": [],
         "stopped": [],
     }
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """The sum, None if one of them is not known."""
+    each = list(values)
+    return None if None in each else sum(value for value in each if value is not None)
 
 
 def _judge(found: Found, wanted: Sequence[Figure], *, draws: int) -> None:

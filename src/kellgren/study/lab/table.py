@@ -134,6 +134,7 @@ def _row(one: Found, wanted: Sequence[Figure], best: bool) -> dict[str, Any]:
         "name": one.row.name,
         "title": one.row.title or one.row.name,
         "recipe": one.row.recipe or None,
+        "bundle": one.row.bundle or None,
         "set": list(one.row.set),
         "without": list(one.row.without),
         "group": one.row.group or None,
