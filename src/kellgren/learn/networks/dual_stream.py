@@ -141,9 +141,12 @@ class DualStream(KneeNet):
 
     def _fused_maps(self, *views: Tensor) -> Tensor:
         """w_raw A_raw + w_clahe A_clahe, (N, D, h, w), whose mean over positions is F_fused."""
-        # One batch for both: batch normalisation then uses the same mixture in training as in evaluation.
-        # Stream by stream, it would normalise each by its own statistics first, and by neither's later.
-        raw, clahe = self.backbone(torch.cat(views)).chunk(2)
+        if self.training:
+            # One batch for both: batch normalisation then uses the same mixture here as in evaluation. Stream
+            # by stream, it would normalise each by its own statistics first, and by neither's later.
+            raw, clahe = self.backbone(torch.cat(views)).chunk(2)
+        else:
+            raw, clahe = (self.backbone(view) for view in views)
         if not self.attention:
             average: Tensor = (raw + clahe) / 2
             return average

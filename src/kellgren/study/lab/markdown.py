@@ -195,7 +195,7 @@ def _cost(document: dict[str, Any]) -> str:
                 f"{cost['parameters'] / 1e6:.2f} M" if cost["parameters"] else "",
                 f"{cost['macs'] / 1e9:.3f} G" if cost["macs"] else "",
                 cost["init"] or "random",
-                _epochs(cost),
+                epochs(cost),
                 f"{cost['train_minutes']:.1f}" if cost["train_minutes"] is not None else "",
                 f"{cost['peak_bytes'] / 2**30:.1f} GiB" if cost["peak_bytes"] else "",
                 ", ".join(cost["machine"]),
@@ -214,7 +214,7 @@ def _cost(document: dict[str, Any]) -> str:
     return _table(header, lines) if lines else ""
 
 
-def _epochs(cost: dict[str, Any]) -> str:
+def epochs(cost: dict[str, Any]) -> str:
     """Epochs and best epoch of each seed; a run that the clock ended says so."""
     each = zip(cost["epochs"], cost["best_epoch"], cost["stopped"], strict=True)
     return ", ".join(

@@ -1,0 +1,101 @@
+"""Fill the tables of docs/reference/results.md that come from studies.
+
+    python docs/make_studies.py runs/lab     # the folder that `kellgren study run --out` was given
+
+Between `STUDY NAME:BEGIN` and `STUDY NAME:END` stand a study's rows with their costs; its paired differences
+are marked `DIFFERENCES`, and kappas of the atlas features `ATLAS`. NAME is the study's folder, such as
+`systems-small`. No figure is typed by hand. Studies are not part of the repository: there is nothing to check
+the tables against.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from make_results import RESULTS, filled, table
+
+from kellgren.study.lab import figures
+from kellgren.study.lab import table as tables
+from kellgren.study.lab.markdown import epochs, number
+from kellgren.vocabulary import FEATURES
+
+MARK = re.compile(r"<!-- (STUDY|DIFFERENCES|ATLAS) ([\w-]+):BEGIN")
+
+
+def rows_of(document: dict[str, Any]) -> str:
+    """Figures of every row beside what it cost."""
+    shown = [name for name in document["figures"] if name.startswith(("KL.", "JSN_M.acc", "JSN_L.acc"))]
+    header = ["row", "initial weights", "parameters", "MACs", "epochs (best)", "minutes", "seed"]
+    header += [figures.parse(name).title for name in shown]
+    return table(header, [_row(row, shown) for row in document["rows"]])
+
+
+def _row(row: dict[str, Any], shown: list[str]) -> list[str]:
+    cost = row["cost"]
+    if not cost:
+        return [row["title"], row["state"], *[""] * (5 + len(shown))]
+    return [
+        row["title"],
+        cost["init"] or "random",
+        f"{cost['parameters'] / 1e6:.2f} M" if cost["parameters"] else "",
+        f"{cost['macs'] / 1e9:.2f} G" if cost["macs"] else "",
+        epochs(cost),
+        f"{cost['train_minutes']:.0f}" if cost["train_minutes"] is not None else "",
+        ", ".join(map(str, row["seeds"])),
+        *(number(row["figures"].get(name)) for name in shown),
+    ]
+
+
+def differences(document: dict[str, Any]) -> str:
+    """Paired differences of every compared pair, those whose interval leaves out zero bold."""
+    titles = {row["name"]: row["title"] for row in document["rows"]}
+    lines = []
+    for pair in document["comparisons"]:
+        for entry in pair["differences"]:
+            if entry["value"] is None:
+                continue
+            text = f"{entry['value']:+.3f}"
+            sure = entry["low"] > 0 or entry["high"] < 0
+            lines.append(
+                [
+                    f"{titles[pair['second']]} less {titles[pair['first']]}",
+                    figures.parse(entry["figure"]).title,
+                    f"**{text}**" if sure else text,
+                    f"{entry['low']:+.3f} to {entry['high']:+.3f}",
+                ]
+            )
+    return table(["rows", "figure", "difference", "95 %, paired over patients"], lines)
+
+
+def atlas(document: dict[str, Any]) -> str:
+    """Quadratic weighted kappa of the atlas features, as read."""
+    features = {task.name for task in FEATURES}
+    kappas = [name for name in document["figures"] if name.endswith(".qwk")]
+    names = [name for name in kappas if figures.parse(name).task in features]
+    rows = [
+        [row["title"], *(number(row["figures"].get(name)) for name in names)]
+        for row in document["rows"]
+        if any(name in row["figures"] for name in names)
+    ]
+    return table(["row", *(figures.parse(name).title for name in names)], rows)
+
+
+MAKERS = {"STUDY": rows_of, "DIFFERENCES": differences, "ATLAS": atlas}
+
+
+def main() -> None:
+    """Rewrite the tables whose studies are there."""
+    folder = Path(sys.argv[1])
+    text = RESULTS.read_text(encoding="utf-8")
+    documents = {study.name: tables.build(study) for study in tables.studies(folder)}
+    for kind, name in MARK.findall(text):
+        if name in documents:
+            text = filled(text, f"{kind} {name}", MAKERS[kind](documents[name]))
+    RESULTS.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
