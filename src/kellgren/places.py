@@ -55,7 +55,9 @@ def _window(image: Image, spec: StepSpec) -> tuple[float, float, float, float]:
         return top / height, (top + side) / height, left / width, (left + side) / width
     if spec["step"] in _SLICES:
         # cut pictures of the pixels' own places: the step itself says what it keeps
-        rows, columns = (steps.apply(places.astype(np.float32), [spec]) for places in np.indices(image.shape))
+        across = np.broadcast_to(np.arange(width, dtype=np.float32), image.shape)
+        down = np.broadcast_to(np.arange(height, dtype=np.float32)[:, None], image.shape)
+        rows, columns = steps.apply(down, [spec]), steps.apply(across, [spec])
         return (
             float(rows[0, 0]) / height,
             float(rows[-1, -1] + 1) / height,

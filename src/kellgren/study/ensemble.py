@@ -1,7 +1,7 @@
-"""From bundles to an ensemble: one bundle that holds them, calibrated as a whole on the fold that all left out.
+"""From bundles to an ensemble: one that holds them, calibrated as a whole on the fold that all left out.
 
-Nothing is trained and nothing here needs torch: members are graphs, calibration is arithmetic. As in an export,
-nothing looks at the validation split except the last step, which reports on it.
+Nothing is trained and nothing here needs torch: members are graphs, calibration is arithmetic. As in an
+export, nothing looks at the validation split except the last step, which reports on it.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _paths(members: Sequence[Bundle], name: str) -> list[str]:
 
 
 def _copy(bundle: Bundle, folder: Path) -> None:
-    """Copy what belongs to a bundle, graphs checked against their hashes, and nothing else that lies there."""
+    """Copy what belongs to a bundle, its graph checked against its hash, and nothing else that lies there."""
     folder.mkdir(parents=True)
     (folder / bundles.CARD).write_bytes(bundle.root.joinpath(bundles.CARD).read_bytes())
     if not bundle.members:
