@@ -75,6 +75,8 @@ def make_ensemble(
         raise BadDataset("the data set is not the one that the members were trained on", path=dataset.root)
     held_out = dataset.select(split="train", folds={fold})
     paths = _paths(members, name)
+    for member in members:
+        _check_graphs(member)
     publish.prepare_folder(out)
     for path, member in zip(paths, members, strict=True):
         _copy(member, out / path)
@@ -148,6 +150,14 @@ def _check_members(members: Sequence[Bundle], weights: Sequence[float], out: Pat
                 path=str(member.root),
                 remedy="use another --out",
             )
+
+
+def _check_graphs(bundle: Bundle) -> None:
+    """Read every graph once, so that a damaged member is refused before anything is written."""
+    if not bundle.members:
+        bundle.graph()
+    for inner in bundle.members:
+        _check_graphs(inner)
 
 
 def _paths(members: Sequence[Bundle], name: str) -> list[str]:
