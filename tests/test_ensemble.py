@@ -215,6 +215,20 @@ def test_on_the_command_line(voice, dataset, tmp_path, monkeypatch, capfd, phant
     assert set(run["model"]["sha256"]) == {"members/first/model.onnx", "members/second/model.onnx"}
 
 
+def test_the_picture_says_that_some_members_have_no_maps(grader, phantom_png):
+    from dataclasses import replace
+
+    from kellgren.report.picture import draw
+
+    (knee,) = grader.grade(phantom_png, input="crop", side="R", explain=True)
+    assert knee.maps_share["KL"] == 1.0
+    whole, part = (np.asarray(draw(replace(knee, maps_share={"KL": share}))) for share in (1.0, 0.5))
+    rows, columns = np.nonzero((whole != part).any(axis=2))
+    assert rows.size
+    assert columns.min() > whole.shape[1] // 2  # over the evidence
+    assert np.ptp(rows) < 30
+
+
 def test_making_one_imports_no_torch():
     import subprocess
 
