@@ -169,7 +169,7 @@ def test_card_that_is_no_mapping(tmp_path, document):
     refused(tmp_path, "card's shape is wrong")
 
 
-@pytest.mark.parametrize("path", ["../other", "/etc", "a/../../b", ".", ""])
+@pytest.mark.parametrize("path", ["../other", "/etc", "a/../../b", ".", "", "..\\other", "C:other"])
 def test_member_may_not_lie_outside(tmp_path, path):
     document = stub_bundle.card(inputs=None, members=[{"bundle": path, "weight": 1.0}], vote="soft")
     refused(stub_bundle.write_bundle(tmp_path / "in", document, graph=None), "lies outside the bundle")

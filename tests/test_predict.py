@@ -196,6 +196,99 @@ def test_ensemble_agrees_on_a_side_or_on_none(tmp_path, stub_session):
     np.testing.assert_allclose(unknown.probabilities["FL"], expected, atol=1e-6)
 
 
+@pytest.fixture
+def choir(tmp_path, stub_session):
+    """An ensemble of cards; weights 1, 3, ..."""
+
+    def make(*cards, **changes):
+        members = [{"bundle": f"voice{i}", "weight": 1 + 2 * i} for i in range(len(cards))]
+        document = card(**{"inputs": None, "members": members, "vote": "soft", **changes})
+        stub_bundle.write_bundle(tmp_path, document, graph=None)
+        for i, inner in enumerate(cards):
+            stub_bundle.write_bundle(tmp_path / f"voice{i}", inner)
+        return Model(bundle.load(tmp_path))
+
+    return make
+
+
+def test_who_cannot_tell_the_side_does_not_veto_it(choir, stub_session):
+    blind = card(tasks={"KL": 5}, side_convention="none", oa_from="sum")
+    model = choir(card(), blind)
+    assert model.tells_side
+    for pixels, side in ((LEFT_BRIGHT, "R"), (RIGHT_BRIGHT, "L")):
+        unknown, named = model.predict(pixels), model.predict(pixels, side)
+        assert unknown.side == side
+        for task in named.probabilities:
+            np.testing.assert_array_equal(unknown.probabilities[task], named.probabilities[task])
+    assert not choir(blind, blind, tasks={"KL": 5}, oa_from="sum").tells_side
+
+
+def test_nobody_looks_twice_at_what_was_seen_upright(choir, stub_session):
+    model = choir(card(), card())
+    model.predict(LEFT_BRIGHT)
+    assert len(stub_session.seen) == 2
+    model.predict(RIGHT_BRIGHT)
+    assert len(stub_session.seen) == 2 + 4  # each as it is, and mirrored
+
+
+def test_ensemble_adds_osteoarthritis_up_where_no_member_has_a_head(choir):
+    plain = card(tasks={"KL": 5}, side_convention="none", oa_from="sum")
+    calibration = {"temperature": {"KL": 2.0}, "conformal": {}}
+    model = choir(plain, plain, tasks={"KL": 5}, oa_from="sum", calibration=calibration)
+    kl = softmax([0.5, 0, 1.5, 0, 0])
+    prediction = model.predict(LEFT_BRIGHT)
+    np.testing.assert_allclose(prediction.probabilities["KL"], kl, atol=1e-6)
+    np.testing.assert_allclose(prediction.probabilities["OA"], [kl[:2].sum(), kl[2:].sum()], atol=1e-6)
+
+
+def test_a_unanimous_vote_can_be_softened(choir):
+    calibration = {"temperature": {"KL": 4.0}, "conformal": {}}
+    model = choir(card(), card(), vote="hard", calibration=calibration)
+    expected = softmax(np.log([1e-12, 1e-12, 1, 1e-12, 1e-12]) / 4)
+    np.testing.assert_allclose(model.predict(LEFT_BRIGHT, "R").probabilities["KL"], expected, atol=1e-9)
+
+
+HALF = [
+    {"step": "region", "top": 0.0, "left": 0.0, "height": 1.0, "width": 0.5},
+    {"step": "resize", "height": 64, "width": 64},
+]
+
+
+@pytest.mark.parametrize(("pixels", "side"), [(LEFT_BRIGHT, "R"), (RIGHT_BRIGHT, "L")])
+def test_maps_of_an_ensemble_lie_where_each_member_looks(choir, pixels, side):
+    half = card(
+        inputs=[{**stub_bundle.CARD["inputs"][0], "steps": HALF}],
+        calibration={"temperature": {"KL": 2.0}, "conformal": {}},
+    )
+    model = choir(half, card())
+    assert model.explains
+    prediction = model.predict(pixels, side, maps=True)
+    # the first sees the bright half only: l = r = 1, on two of four columns, with temperature 2, weight 1;
+    # the second sees all: l = 1, r = 0, two columns each, weight 3
+    expected = (np.array([2.0, 2.0, 0.0, 0.0]) / 2 + 3 * np.array([1.0, 1.0, 0.0, 0.0])) / 4
+    expected = expected if side == "R" else expected[::-1]
+    np.testing.assert_allclose(prediction.maps["KL"], np.broadcast_to(expected, (5, 1, 4)), atol=1e-6)
+    assert prediction.frame == (0.0, 0.0, 1.0, 1.0)
+    assert prediction.maps_share == dict.fromkeys(stub_bundle.TASKS, 1.0)
+    assert model.predict(pixels, side).maps == {}
+    np.testing.assert_array_equal(model.view(pixels, prediction), pixels / 65535)
+
+
+def test_maps_of_an_ensemble_say_how_much_of_the_vote_they_are(choir):
+    model = choir(card(), card(tasks={"KL": 5, "FL": 4, "FM": 4}))
+    silent = model.members[1]
+    silent._outputs = [name for name in silent._outputs if not name.startswith("maps_")]
+    assert model.explains
+    prediction = model.predict(LEFT_BRIGHT, "R", maps=True)
+    assert prediction.maps_share["KL"] == pytest.approx(0.25)
+    assert prediction.maps_share["SIDE"] == 1.0
+    np.testing.assert_allclose(prediction.maps["KL"], np.broadcast_to([1.0, 0.0], (5, 1, 2)))
+    first = model.members[0]
+    first._outputs = silent._outputs
+    assert not model.explains
+    assert model.predict(LEFT_BRIGHT, "R", maps=True).frame is None
+
+
 # --- the packaged bundle ---------------------------------------------------------------------------------
 
 

@@ -76,7 +76,9 @@ class Assessment:
         notes: Remarks that do not by themselves ask for a reader.
         model: Bundle, `name@version`.
         maps: By task, (C, h, w) share of each place in the logit; only when asked for.
-        view: (h, w) what the network saw of the crop, 0..1, in the crop's own orientation; with `maps`.
+        maps_share: By task, the share of the vote whose maps these are (`kellgren.predict.Prediction`).
+        view: (h, w) the part of the crop that the maps cover, 0..1, in the crop's own orientation, as the
+            network saw it, or as it was cut where several views or networks saw it; with `maps`.
         overview: The film and the crop, for a picture; with `maps`.
     """
 
@@ -92,6 +94,7 @@ class Assessment:
     notes: tuple[str, ...]
     model: str
     maps: Mapping[str, npt.NDArray[np.float32]] | None = None
+    maps_share: Mapping[str, float] | None = None
     view: npt.NDArray[np.float32] | None = None
     overview: Overview | None = None
 

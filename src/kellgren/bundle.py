@@ -319,7 +319,8 @@ def parse_card(document: Mapping[str, Any], *, where: str) -> Card:
 
 def _member(entry: Mapping[str, Any], where: str) -> Member:
     path = PurePosixPath(entry["bundle"])
-    if path.is_absolute() or ".." in path.parts or not path.parts:
+    # a backslash or a drive's colon would part folders on Windows, where this check does not see them
+    if path.is_absolute() or ".." in path.parts or not path.parts or set("\\:") & set(entry["bundle"]):
         raise BadBundle(f"member {entry['bundle']!r} lies outside the bundle", path=where)
     weight = float(entry["weight"])
     if not 0.0 < weight < np.inf:

@@ -29,12 +29,20 @@ TEMPERATURES: Final = (0.05, 20.0)
 """Range of a fitted temperature. A sample that a model gets wholly right (or no better than chance) has no
 finite optimum; the fit then ends at an end of this range."""
 
+NEVER: Final = 1e-12
+"""Probability of what is held impossible: divided by a large temperature, its logarithm must stay finite."""
+
 
 def softmax(logits: npt.ArrayLike) -> FloatArray:
     """Softmax over the last axis, safe for any finite logits: (..., C) -> (..., C), rows sum to 1."""
     z = np.asarray(logits, dtype=np.float64)
     e = np.exp(z - z.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def log_probabilities(probabilities: npt.ArrayLike) -> FloatArray:
+    """Logits of a distribution, (..., C): its logarithms, a grade that got no vote counting as `NEVER`."""
+    return np.asarray(np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), NEVER)))
 
 
 def apply_temperature(logits: npt.ArrayLike, temperature: float) -> FloatArray:

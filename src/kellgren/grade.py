@@ -20,7 +20,6 @@ from kellgren import calibrate, locate, measure, orient, steps
 from kellgren.assessment import Assessment, Grading, Overview
 from kellgren.errors import NotAKnee
 from kellgren.locate import Framed, InputKind
-from kellgren.looks import Look
 from kellgren.measure import JointSpace
 from kellgren.orient import Orientation
 from kellgren.predict import Model, Prediction, oriented_tasks
@@ -148,7 +147,7 @@ class Grader:
             if side.side != predictions[i].side and side.side is not None:  # known from the other knee
                 predictions[i] = self.model.predict(joint.pixels, side.side, maps=explain)
             assessment = self._assess(film, joint, side, predictions[i], radiograph.path)
-            extra = {"maps": predictions[i].maps, **self._pictures(film, joint)} if explain else {}
+            extra = self._pictures(film, joint, predictions[i]) if explain else {}
             assessments.append(replace(assessment, knee=i + 1, **extra))
         return assessments
 
@@ -228,8 +227,8 @@ class Grader:
                 reasons.append(f"unsure: KL {low} to {high} are all plausible")
         return tuple(reasons)
 
-    def _pictures(self, film: Film, joint: Framed) -> dict[str, Any]:
-        """What `--explain` shows of film, crop and network input."""
+    def _pictures(self, film: Film, joint: Framed, prediction: Prediction) -> dict[str, Any]:
+        """What `--explain` shows of film, crop, network input and maps."""
         scale = min(1.0, _OVERVIEW / max(film.pixels.shape))
         small = cv2.resize(film.pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         overview = Overview(
@@ -239,13 +238,12 @@ class Grader:
             crop_box=joint.box,
             is_image=joint.is_image,
         )
-        view = None
-        if self.model.card.inputs:
-            entry = self.model.card.inputs[0]
-            shown = self.model.tensors(joint.pixels, Look(mirrored=False))[entry.name][0, 0]
-            low, high = float(shown.min()), float(shown.max())
-            view = np.asarray((shown - low) / max(high - low, 1e-6), dtype=np.float32)
-        return {"overview": overview, "view": view}
+        return {
+            "maps": prediction.maps,
+            "maps_share": prediction.maps_share,
+            "overview": overview,
+            "view": self.model.view(joint.pixels, prediction),
+        }
 
 
 def _measure(film: Film, joint: Framed, side: Side | None) -> tuple[JointSpace | None, tuple[str, ...]]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+Track = Callable[[Iterable[Any], int, str], Iterator[Any]]
+"""Wraps an iterable with a progress display: (items, total, description)."""
 
 _AHEAD = 4  # items in hand for each worker: enough to hide one slow item, few enough to stay small
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from kellgren import calibrate, steps, typical, vote
+from kellgren import calibrate, places, steps, typical, vote
 from kellgren.bundle import GRAPH, TYPICAL, Bundle
 from kellgren.errors import BadBundle
 from kellgren.looks import Look, looks, see
+from kellgren.places import Box
 from kellgren.vocabulary import TASKS, Side
 
 FloatArray = npt.NDArray[np.float64]
@@ -25,8 +26,11 @@ class Prediction:
 
     Attributes:
         probabilities: By task, (C,), calibrated where the card has a temperature.
-        maps: By task, (C, h, w) share of each position in the logit, in the crop's own orientation and in
-            the frame of the network's first input; empty for ensembles and where the graph has none.
+        maps: By task, (C, h, w) share of each position in the logit, in the crop's own orientation; empty
+            where the graph has none. See `Model.predict` for what an ensemble's are.
+        frame: The part of the crop that the maps cover; None without maps.
+        maps_share: By task, the share of the vote whose maps these are: 1 of a network, less of an ensemble
+            of which some members have none.
         distance: How far the crop is from ordinary ones (`kellgren.typical`), or None if not known.
         side: Side by which the crop was oriented: as given, or as the image showed it; None if neither.
         side_agreement: Probability, by the image alone, that the given side is right (or, with no side
@@ -38,6 +42,8 @@ class Prediction:
     distance: float | None
     side: Side | None
     side_agreement: float | None
+    frame: Box | None = None
+    maps_share: Mapping[str, float] = field(default_factory=dict)
 
 
 def oriented_tasks(tasks: Mapping[str, int]) -> tuple[str, ...]:
@@ -88,8 +94,20 @@ class Model:
 
     @property
     def explains(self) -> bool:
-        """Whether the bundle has class activation maps: one network with a `maps_` output a task."""
-        return not self.members and all(f"maps_{task}" in self._outputs for task in self.card.tasks)
+        """Whether the bundle has class activation maps.
+
+        A network has them with a `maps_` output a task, an ensemble if a member that grades KL has.
+        """
+        if self.members:
+            return any(member.explains and "KL" in member.card.tasks for member in self.members)
+        return all(f"maps_{task}" in self._outputs for task in self.card.tasks)
+
+    @property
+    def tells_side(self) -> bool:
+        """Whether the bundle can read a knee's side off the image."""
+        if self.members:
+            return any(member.tells_side for member in self.members)
+        return self.card.side_convention == "as_right" and "SIDE" in self.card.tasks
 
     def tensors(self, pixels: npt.NDArray[np.uint16], look: Look) -> dict[str, npt.NDArray[np.float32]]:
         """Every input of the graph for one crop, each (1, channels, h, w).
@@ -125,10 +143,17 @@ class Model:
         Args:
             pixels: (H, W) film-stage pixels of the crop, bone bright.
             side: The knee's side, if known. If not, a bundle with a SIDE task reads it off the image.
-            maps: Also return class activation maps.
+            maps: Also return class activation maps. The mean of a network's over positions is the logit
+                of the crop as it was cut, before the temperature. An ensemble's are the weighted mean of its
+                members' maps, each divided by the member's temperature and laid where that member looks.
+                Their mean is the weighted mean of the members' calibrated logits: up to a constant, the
+                logarithm of the geometric mean of their probabilities. Members vote by probabilities, whose
+                arithmetic mean no map can share out, so these maps show what speaks for a grade to the
+                members and are not shares of the joined probability. Members without maps are left out;
+                `maps_share` says how much of the vote is shown.
         """
         if self.members:
-            return self._predict_ensemble(pixels, side)
+            return self._predict_ensemble(pixels, side, maps=maps)
         seen = looks(self.card.tta, mirrored=steps.mirrors(side, self.card.side_convention))
         wanted = [f"logits_{task}" for task in self.card.tasks] + ["embedding"]
         wanted += [f"maps_{task}" for task in self.card.tasks] if maps else []
@@ -144,13 +169,18 @@ class Model:
         means = {task: values.mean(axis=0) for task, values in logits.items()}
         probabilities = {task: self._probabilities(task, z) for task, z in means.items()}
         if self.card.oa_from == "sum":
-            low = float(probabilities["KL"][:2].sum())
-            probabilities["OA"] = np.array([low, 1.0 - low])
+            probabilities["OA"] = _osteoarthritis(probabilities["KL"])
         heat = self._heat(raw, seen) if maps else {}
+        frame = None
+        if heat:  # views side by side become one picture
+            parts = self._places(pixels, seen[0])
+            heat = {task: places.lay_parts(m, parts).astype(np.float32) for task, m in heat.items()}
+            frame = places.union(parts)
         distance = None
         if self._typical is not None:
             distance = float(self._typical.distance(raw["embedding"]).mean())
-        return Prediction(probabilities, heat, distance, side, agreement)
+        share = dict.fromkeys(heat, 1.0)
+        return Prediction(probabilities, heat, distance, side, agreement, frame, share)
 
     def _see(
         self, pixels: npt.NDArray[np.uint16], seen: list[Look], wanted: list[str]
@@ -202,34 +232,101 @@ class Model:
             heat[task] = np.mean(back, axis=0).astype(np.float32)
         return heat
 
-    def _predict_ensemble(self, pixels: npt.NDArray[np.uint16], side: Side | None) -> Prediction:
-        predictions = [member.predict(pixels, side) for member in self.members]
-        agreements = [p.side_agreement for p in predictions if p.side_agreement is not None]
-        sides = {p.side for p in predictions}
-        agreed = sides.pop() if len(sides) == 1 else None
-        if side is None and agreed is not None:
-            predictions = [member.predict(pixels, agreed) for member in self.members]
-        probabilities = {}
-        for task in self.card.tasks:
-            able = [
-                (p, m.weight)
-                for p, m in zip(predictions, self.card.members, strict=True)
-                if task in p.probabilities
-            ]
-            joined = vote.join(
-                [p.probabilities[task][None] for p, _ in able], [w for _, w in able], self.card.vote
-            )[0]
-            temperature = self.card.calibration.temperature.get(task, 1.0)
-            sharpened = joined ** (1.0 / temperature)
-            probabilities[task] = sharpened / sharpened.sum()
-        distances = [p.distance for p in predictions if p.distance is not None]
+    def _places(self, pixels: npt.NDArray[np.uint16], look: Look) -> tuple[Box, ...]:
+        """The parts of the crop that the inputs show and the maps cover, from left to right."""
+        image = see(steps.unit_range(pixels), look)
+        boxes = [places.footprint(image, entry.steps) for entry in self.card.inputs]
+        return places.side_by_side([places.mirrored(box) for box in boxes] if look.mirrored else boxes)
+
+    def view(self, pixels: npt.NDArray[np.uint16], prediction: Prediction) -> npt.NDArray[np.float32] | None:
+        """What a prediction's maps lie on, (h, w) in 0..1, in the crop's own orientation.
+
+        Of a network that looks at one place its first input; otherwise that part of the crop, as it was cut;
+        None of an ensemble without maps.
+        """
+        look = Look(steps.mirrors(prediction.side, self.card.side_convention))
+        if self.card.inputs and len(self._places(pixels, look)) == 1:
+            entry = self.card.inputs[0]
+            shown = self.tensors(pixels, look)[entry.name][0, 0]
+            shown = shown[:, ::-1] if look.mirrored else shown
+        elif prediction.frame is not None:
+            shown = places.cut(steps.unit_range(pixels), prediction.frame)
+        else:
+            return None
+        low, high = float(shown.min()), float(shown.max())
+        return np.asarray((shown - low) / max(high - low, 1e-6), dtype=np.float32)
+
+    def _predict_ensemble(
+        self, pixels: npt.NDArray[np.uint16], side: Side | None, *, maps: bool
+    ) -> Prediction:
+        voices = [member.predict(pixels, side, maps=maps) for member in self.members]
+        agreements = [p.side_agreement for p in voices if p.side_agreement is not None]
+        agreed = side
+        if side is None:
+            agreed = self._agreed_side(voices)
+            if agreed is not None:  # who has seen it as that side's has nothing to see again
+                voices = [
+                    p if p.side == agreed else member.predict(pixels, agreed, maps=maps)
+                    for member, p in zip(self.members, voices, strict=True)
+                ]
+        probabilities = {task: self._vote(task, voices) for task in self.card.tasks}
+        if self.card.oa_from == "sum":
+            probabilities["OA"] = _osteoarthritis(probabilities["KL"])
+        distances = [p.distance for p in voices if p.distance is not None]
+        heat, share, frame = self._join_maps(voices) if maps else ({}, {}, None)
         return Prediction(
             probabilities,
-            {},
+            heat,
             float(np.mean(distances)) if distances else None,
-            side or agreed,
+            agreed,
             float(np.mean(agreements)) if agreements else None,
+            frame,
+            share,
         )
+
+    def _agreed_side(self, voices: Sequence[Prediction]) -> Side | None:
+        """The side that all members who can tell it read off the image, or None if they differ or doubt."""
+        sides = {p.side for member, p in zip(self.members, voices, strict=True) if member.tells_side}
+        return sides.pop() if len(sides) == 1 else None
+
+    def _vote(self, task: str, voices: Sequence[Prediction]) -> FloatArray:
+        """Joined and calibrated probabilities of one task, by the members who grade it."""
+        able = [
+            (p.probabilities[task][None], member.weight)
+            for p, member in zip(voices, self.card.members, strict=True)
+            if task in p.probabilities
+        ]
+        joined = vote.join([p for p, _ in able], [w for _, w in able], self.card.vote)[0]
+        return self._probabilities(task, calibrate.log_probabilities(joined))
+
+    def _join_maps(
+        self, voices: Sequence[Prediction]
+    ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, float], Box | None]:
+        """The members' maps on one grid, which share of the vote has maps, by task; and the grid's place."""
+        known = [(p.frame, values.shape[1:]) for p in voices if p.frame for values in p.maps.values()]
+        if not known:
+            return {}, {}, None
+        frame = places.union([box for box, _ in known])
+        size = places.grid(frame, known)
+        heat, share = {}, {}
+        for task in self.card.tasks:
+            laid, weights, votes = [], [], 0.0
+            for model, member, p in zip(self.members, self.card.members, voices, strict=True):
+                votes += member.weight if task in p.probabilities else 0.0
+                if p.frame is not None and task in p.maps:
+                    temperature = model.card.calibration.temperature.get(task, 1.0)
+                    laid.append(places.lay(p.maps[task], p.frame, frame, size) / temperature)
+                    weights.append(member.weight)
+            if laid:
+                heat[task] = np.average(laid, axis=0, weights=weights).astype(np.float32)
+                share[task] = sum(weights) / votes
+        return heat, share, frame
+
+
+def _osteoarthritis(kl: FloatArray) -> FloatArray:
+    """Probabilities of no and of some osteoarthritis, KL 2 or more."""
+    low = float(kl[:2].sum())
+    return np.array([low, 1.0 - low])
 
 
 def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:

@@ -1,7 +1,8 @@
-"""`kellgren bundle export` and `kellgren bundle inspect`."""
+"""`kellgren bundle export`, `kellgren bundle ensemble` and `kellgren bundle inspect`."""
 
 from __future__ import annotations
 
+import enum
 import json
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +10,18 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Make a bundle from a training run, or look into one.", add_completion=False, no_args_is_help=True
+    help="Make a bundle from a training run or from other bundles, or look into one.",
+    add_completion=False,
+    no_args_is_help=True,
 )
+
+
+class VoteOption(enum.StrEnum):
+    """How members are joined."""
+
+    soft = "soft"
+    hard = "hard"
+    mixed = "mixed"
 
 
 @app.command()
@@ -49,4 +60,42 @@ def export(
     from kellgren.learn.export import export_run
 
     written = export_run(run, data, out, name=name, version=version, track=progress.track)
+    typer.echo(f"-> {written}", err=True)
+
+
+@app.command()
+def ensemble(
+    members: Annotated[
+        list[str], typer.Argument(metavar="MEMBER...", help="Packaged bundles, or bundles' folders or zips.")
+    ],
+    data: Annotated[Path, typer.Option(help="The data set folder that all members were trained on.")],
+    out: Annotated[Path, typer.Option(help="Folder for the bundle.", file_okay=False)],
+    name: Annotated[str, typer.Option(help="Name of the bundle.")],
+    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "0.1.0",
+    vote: Annotated[
+        VoteOption,
+        typer.Option(help="Mean of probabilities, majority, or majority with ties broken by the mean."),
+    ] = VoteOption.soft,
+    weight: Annotated[
+        list[float] | None, typer.Option(help="Weight of a member; repeat it for each, in their order.")
+    ] = None,
+) -> None:
+    """Let bundles vote: one bundle that holds them, calibrated as a whole on the fold that all left out."""
+    from kellgren import bundle
+    from kellgren.cli import progress
+    from kellgren.data import load
+    from kellgren.study.ensemble import make_ensemble
+
+    if weight and len(weight) != len(members):
+        raise typer.BadParameter(f"{len(weight)} for {len(members)} members", param_hint="--weight")
+    written = make_ensemble(
+        [bundle.load(member) for member in members],
+        load(data),
+        out,
+        name=name,
+        version=version,
+        vote=vote.value,
+        weights=weight or None,
+        track=progress.track,
+    )
     typer.echo(f"-> {written}", err=True)

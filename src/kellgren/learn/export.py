@@ -9,7 +9,6 @@ import copy
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,10 +26,9 @@ from kellgren._version import __version__
 from kellgren.data import DataSet
 from kellgren.data import load as load_data
 from kellgren.errors import BadBundle, BadRecipe
-from kellgren.grade import Grader, processors
+from kellgren.grade import processors
 from kellgren.learn import batches, graph, networks
 from kellgren.learn import recipe as recipes
-from kellgren.learn.calibration import choose_decisions, fit_calibration, observe
 from kellgren.learn.networks import KneeNet
 from kellgren.learn.recipe import Recipe, View
 from kellgren.learn.run import BEST, LOG, RECORD, WHOLE_SPLIT, Track
@@ -39,11 +37,11 @@ from kellgren.parallel import in_order
 from kellgren.predict import Model
 from kellgren.read import read_bytes
 from kellgren.report.run import write_json
-from kellgren.simulate import draw_crop, write_png
 from kellgren.standardise import standardise
-from kellgren.study import evaluate
+from kellgren.study import publish
+from kellgren.study.calibration import choose_decisions, fit_calibration, observe
 from kellgren.typical import Typical
-from kellgren.vocabulary import TASKS, Side
+from kellgren.vocabulary import TASKS
 
 PARITY: Final = 1e-4
 """Largest difference of a probability between torch and onnxruntime, both with the same rounded weights."""
@@ -80,7 +78,7 @@ def export_run(
     dataset = load_data(data)
     if dataset.sha256() != record["data_sha256"]:
         raise BadRecipe("the data set is not the one that the run was trained on", path=data)
-    _prepare_folder(out)
+    publish.prepare_folder(out)
     training, held_out = _parts(dataset, record["fold"])
     card = _first_card(recipe, record, run, dataset, name or recipe.name, version)
     card["parity"] = _write_graph(recipe, run, held_out or training, out)
@@ -89,21 +87,13 @@ def export_run(
     _write_typical(out, training, track)
     if held_out is not None:
         observed = observe(Model(bundles.load(out)), held_out, track)
-        card["decision"] = choose_decisions(observed, recipe)
+        card["decision"] = choose_decisions(observed, recipe.decision)
         card["calibration"] = fit_calibration(observed, card["decision"], record["fold"])
     write_json(out / bundles.CARD, card)
-    golden.write(bundles.load(out), out, golden_images())
-    if any(knee.split == "val" for knee in dataset):
-        grader = Grader(bundles.load(out), threads=1)
-        evaluation = evaluate.evaluate(
-            grader,
-            dataset,
-            "val",
-            workers=processors(),
-            test_looks=0,
-            progress=lambda knees, total: track(knees, total, "validating"),
-        )
-        card["validation"] = evaluation.metrics
+    golden.write(bundles.load(out), out, publish.golden_images())
+    validation = publish.validate(bundles.load(out), dataset, track)
+    if validation is not None:
+        card["validation"] = validation
         write_json(out / bundles.CARD, card)
     return out
 
@@ -127,16 +117,6 @@ def _entries(run: Path) -> list[dict[str, Any]]:
     path = run / LOG
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     return [json.loads(line) for line in text.splitlines()]
-
-
-def _prepare_folder(out: Path) -> None:
-    if out.exists() and any(out.iterdir()):
-        if not (out / bundles.CARD).is_file():
-            raise BadBundle(
-                "the folder is not empty and holds no bundle", path=out, remedy="use another --out"
-            )
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
 
 
 def _parts(dataset: DataSet, fold: int) -> tuple[DataSet, DataSet | None]:
@@ -267,17 +247,3 @@ def _write_typical(out: Path, training: DataSet, track: Track) -> None:
 
     rows = list(track(in_order(embed, chosen.tolist(), workers=processors()), len(chosen), "embedding"))
     np.savez_compressed(out / bundles.TYPICAL, allow_pickle=False, **Typical.fit(np.stack(rows)).to_arrays())
-
-
-def golden_images() -> dict[str, tuple[bytes, Side]]:
-    """Three simulated crops, encoded."""
-    import tempfile
-
-    images: dict[str, tuple[bytes, Side]] = {}
-    sides: tuple[Side, ...] = ("R", "L", "R")
-    with tempfile.TemporaryDirectory() as folder:
-        for kl, side in zip((0, 2, 4), sides, strict=True):
-            path = Path(folder) / f"simulated-kl{kl}-{side}.png"
-            write_png(draw_crop(np.random.default_rng((7, kl)), KL=kl, side=side), path)
-            images[path.name] = (path.read_bytes(), side)
-    return images

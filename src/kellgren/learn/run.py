@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
+from kellgren import parallel
 from kellgren.data import DataSet
 from kellgren.errors import BadDataset, BadRecipe
 from kellgren.learn import networks
@@ -29,8 +30,7 @@ BEST: Final = "best.pt"
 WHOLE_SPLIT: Final = -1
 """`fold` value that trains on the whole train split, with no held-out knees to choose on."""
 
-Track = Callable[[Iterable[Any], int, str], Iterator[Any]]
-"""Wraps an iterable with a progress display: (items, total, description)."""
+Track = parallel.Track
 
 
 def silent(items: Iterable[Any], total: int, description: str) -> Iterator[Any]:

@@ -11,7 +11,7 @@ def describe(bundle: Bundle) -> str:
     """What the bundle grades, how it was made, and how well it does, as plain text."""
     card = bundle.card
     document = card.document
-    views = ", ".join(("plain", *card.tta))
+    views = "the members' own" if card.members else ", ".join(("plain", *card.tta))
     lines = [
         f"{card.title}: {document['description']}",
         f"licence {document['licence']}, made {document['created']}, kellgren {document['kellgren_version']}",
@@ -23,7 +23,9 @@ def describe(bundle: Bundle) -> str:
         lines.append(f"input {entry.name}: {entry.view}, {height} x {width}, {entry.channels} channel(s)")
         lines += [f"    {_step(spec)}" for spec in entry.steps]
     for member, inner in zip(card.members, bundle.members, strict=True):
-        lines.append(f"member {inner.card.title}, weight {member.weight:g}, {card.vote} vote")
+        tasks = ", ".join(inner.card.tasks)
+        lines.append(f"member {inner.card.title}, weight {member.weight:g}, {card.vote} vote: {tasks}")
+        lines += [f"    {line}" for line in _training(inner.card.document.get("training"))]
     lines += _training(document.get("training"))
     lines += _calibration(document.get("calibration"))
     lines += _validation(document.get("validation"))

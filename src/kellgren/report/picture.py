@@ -64,6 +64,12 @@ def draw(assessment: Assessment) -> Image.Image:
     page.paste(Image.fromarray(plain), (10, top))
     page.paste(Image.fromarray(_overlay(plain, heat)), (_WIDTH + 20, top))
     pen = ImageDraw.Draw(page)
+    share = (assessment.maps_share or {}).get("KL", 1.0)
+    if share < 1.0:
+        note = f"Members with {100 * share:.0f} % of the vote; the others have no maps."
+        at = (_WIDTH + 26, top + 6)
+        pen.rectangle(pen.textbbox(at, note, font=_font(14)), fill=_PAPER, outline=_PAPER, width=3)
+        pen.text(at, note, fill=_INK, font=_font(14))
     pen.text((10, 12), _headline(assessment), fill=_MARK if assessment.refer else _INK, font=_font(18))
     _bars(pen, assessment, top=top + height + 20)
     return page

@@ -22,10 +22,10 @@ from kellgren.learn import graph
 from kellgren.learn.contour import material
 from kellgren.learn.contour.network import ContourNet
 from kellgren.learn.contour.recipe import ContourRecipe, from_dict
-from kellgren.learn.export import golden_images
 from kellgren.learn.run import WHOLE_SPLIT
 from kellgren.measure import POINTS
 from kellgren.report.run import write_json
+from kellgren.study.publish import golden_images
 
 PARITY: Final = 1e-4
 """Largest difference of a point between torch and onnxruntime, fractions of the image."""

@@ -1,4 +1,4 @@
-"""Calibration of a trained network on the knees that were held out of its training.
+"""Calibration of a network, or of an ensemble, on the knees that were held out of its training.
 
 Temperatures, decision rules, conformal thresholds, the refer rule and what counts as ordinary: all are
 fitted here, on one fold, with everything that judges calibrated probabilities cross-fitted by patient.
@@ -16,9 +16,7 @@ import numpy.typing as npt
 from kellgren import calibrate
 from kellgren.data import DataSet
 from kellgren.grade import processors
-from kellgren.learn.recipe import Recipe
-from kellgren.learn.run import Track
-from kellgren.parallel import in_order
+from kellgren.parallel import Track, in_order
 from kellgren.predict import Model
 from kellgren.read import read_bytes
 from kellgren.standardise import standardise
@@ -43,10 +41,11 @@ class HeldOut:
     """What an uncalibrated bundle says of knees it was not trained on.
 
     Attributes:
-        logits: By task, (N, C), mean over test-time views.
+        logits: By task, (N, C): of a network the mean over test-time views, of an ensemble the logarithm of
+            the joined vote.
         truth: By task, (N,), `MISSING` where not read.
         patients: (N,).
-        distances: (N,) distance from ordinary inputs.
+        distances: (N,) distance from ordinary inputs, NaN where the bundle knows none.
         agreements: (N,) agreement of the image with the side, NaN for networks without a SIDE task.
     """
 
@@ -60,14 +59,15 @@ class HeldOut:
 def observe(model: Model, knees: DataSet, track: Track) -> HeldOut:
     """Run an uncalibrated model over knees, with its test-time views.
 
-    Logarithms of its probabilities are its mean logits up to a constant, which no softmax sees.
+    Logarithms of its probabilities are its mean logits up to a constant, which no softmax sees. Those of an
+    ensemble's are what its temperature divides.
     """
 
     def one(index: int) -> tuple[dict[str, npt.NDArray[np.float64]], float | None, float | None]:
         knee = knees.knees[index]
         film = standardise(read_bytes(knee.image.read_bytes(), knee.name))
         prediction = model.predict(film.pixels, knee.side)
-        logits = {task: np.log(np.maximum(p, 1e-12)) for task, p in prediction.probabilities.items()}
+        logits = {task: calibrate.log_probabilities(p) for task, p in prediction.probabilities.items()}
         return logits, prediction.distance, prediction.side_agreement if knee.side else None
 
     rows = list(track(in_order(one, range(len(knees)), workers=processors()), len(knees), "held-out fold"))
@@ -81,17 +81,18 @@ def observe(model: Model, knees: DataSet, track: Track) -> HeldOut:
     )
 
 
-def choose_decisions(observed: HeldOut, recipe: Recipe) -> dict[str, calibrate.DecisionRule]:
-    """The decision rule of each task: the recipe's where it names one, else the better on held-out knees.
+def choose_decisions(
+    observed: HeldOut, named: Mapping[str, calibrate.DecisionRule]
+) -> dict[str, calibrate.DecisionRule]:
+    """The decision rule of each task: the one that is named, else the better on held-out knees.
 
     Better is a higher mean of accuracy and quadratic weighted kappa.
     """
     chosen: dict[str, calibrate.DecisionRule] = {}
     for task, logits in observed.logits.items():
         read = observed.truth[task] != MISSING
-        named = recipe.decision.get(task)
-        if named is not None:
-            chosen[task] = named
+        if task in named:
+            chosen[task] = named[task]
         elif read.any():
             probabilities, truth = calibrate.softmax(logits[read]), observed.truth[task][read]
             scores = {rule: _decision_score(probabilities, truth, rule) for rule in RULES}
@@ -131,7 +132,6 @@ def fit_calibration(
     document: dict[str, Any] = {
         "temperature": temperature,
         "conformal": conformal,
-        "out_of_distribution": {"threshold": round(float(np.quantile(observed.distances, ATYPICAL)), 4)},
         "side_certainty": 0.95,
         "fitted": {
             "method": f"fold {fold} of the train split, held out of training; cross-fitted by patient",
@@ -140,6 +140,9 @@ def fit_calibration(
             "figures": after,
         },
     }
+    if np.isfinite(observed.distances).any():
+        farthest = float(np.nanquantile(observed.distances, ATYPICAL))
+        document["out_of_distribution"] = {"threshold": round(farthest, 4)}
     if np.isfinite(observed.agreements).any():
         document["side_doubt"] = round(float(np.nanquantile(observed.agreements, 1 - ATYPICAL)), 4)
     if "KL" in conformal:

@@ -1,0 +1,61 @@
+"""What every grader's bundle gets besides its networks: a clean folder, golden inputs, figures on `val`."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kellgren import bundle as bundles
+from kellgren.data import DataSet
+from kellgren.errors import BadBundle
+from kellgren.grade import Grader, processors
+from kellgren.parallel import Track
+from kellgren.simulate import draw_crop, write_png
+from kellgren.study import evaluate
+from kellgren.vocabulary import Side
+
+
+def prepare_folder(out: Path) -> None:
+    """Make an empty folder for a bundle; a bundle that is there is removed.
+
+    Raises:
+        BadBundle: If the folder holds something else.
+    """
+    if out.exists() and any(out.iterdir()):
+        if not (out / bundles.CARD).is_file():
+            raise BadBundle(
+                "the folder is not empty and holds no bundle", path=out, remedy="use another --out"
+            )
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def golden_images() -> dict[str, tuple[bytes, Side]]:
+    """Three simulated crops, encoded."""
+    images: dict[str, tuple[bytes, Side]] = {}
+    sides: tuple[Side, ...] = ("R", "L", "R")
+    with tempfile.TemporaryDirectory() as folder:
+        for kl, side in zip((0, 2, 4), sides, strict=True):
+            path = Path(folder) / f"simulated-kl{kl}-{side}.png"
+            write_png(draw_crop(np.random.default_rng((7, kl)), KL=kl, side=side), path)
+            images[path.name] = (path.read_bytes(), side)
+    return images
+
+
+def validate(bundle: bundles.Bundle, dataset: DataSet, track: Track) -> dict[str, Any] | None:
+    """The card's `validation`: metrics on the validation split, None if the data set has none."""
+    if not any(knee.split == "val" for knee in dataset):
+        return None
+    evaluation = evaluate.evaluate(
+        Grader(bundle, threads=1),
+        dataset,
+        "val",
+        workers=processors(),
+        test_looks=0,
+        progress=lambda knees, total: track(knees, total, "validating"),
+    )
+    return evaluation.metrics
