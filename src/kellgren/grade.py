@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from kellgren import bundle as bundles
-from kellgren import calibrate, locate, measure, orient, steps
+from kellgren import calibrate, locate, measure, orient, place, steps
 from kellgren.assessment import Assessment, Grading, Overview
 from kellgren.errors import NotAKnee
 from kellgren.locate import Framed, InputKind
@@ -241,8 +241,9 @@ class Grader:
         )
         view = None
         if self.model.card.inputs:
-            entry = self.model.card.inputs[0]
-            shown = self.model.tensors(joint.pixels, Look(mirrored=False))[entry.name][0, 0]
+            tensors = self.model.tensors(joint.pixels, Look(mirrored=False))
+            inputs = place.places(self.model.card, steps.unit_range(joint.pixels), mirrored=False)
+            shown = place.shown([tensors[entry.name][0, 0] for entry in self.model.card.inputs], inputs)
             low, high = float(shown.min()), float(shown.max())
             view = np.asarray((shown - low) / max(high - low, 1e-6), dtype=np.float32)
         return {"overview": overview, "view": view}

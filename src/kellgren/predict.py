@@ -26,7 +26,8 @@ class Prediction:
     Attributes:
         probabilities: By task, (C,), calibrated where the card has a temperature.
         maps: By task, (C, h, w) share of each position in the logit, in the crop's own orientation and in
-            the frame of the network's first input; empty for ensembles and where the graph has none.
+            the frame of the network's first input, or of all side by side (`kellgren.place`); empty for
+            ensembles and where the graph has none.
         distance: How far the crop is from ordinary ones (`kellgren.typical`), or None if not known.
         side: Side by which the crop was oriented: as given, or as the image showed it; None if neither.
         side_agreement: Probability, by the image alone, that the given side is right (or, with no side
@@ -155,7 +156,7 @@ class Model:
     def _see(
         self, pixels: npt.NDArray[np.uint16], seen: list[Look], wanted: list[str]
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """Raw outputs of all views, two at a time: more at once take more memory and no less time."""
+        """Raw outputs of all looks, two at a time: more at once take more memory and no less time."""
         answers = []
         for i in range(0, len(seen), 2):
             batches = [self.tensors(pixels, look) for look in seen[i : i + 2]]
@@ -166,7 +167,7 @@ class Model:
     def _upright(
         self, raw: Mapping[str, npt.NDArray[np.float32]], kind: str, seen: list[Look]
     ) -> dict[str, FloatArray]:
-        """Outputs by task with the mirrored views' lateral and medial exchanged: (views, C, ...)."""
+        """Outputs by task with the mirrored looks' lateral and medial exchanged: (looks, C, ...)."""
         upright = {}
         for task in self.card.tasks:
             rows = []
@@ -191,7 +192,7 @@ class Model:
     def _heat(
         self, raw: Mapping[str, npt.NDArray[np.float32]], seen: list[Look]
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """Mean class activation map over the views as cut, turned back to the crop's own orientation."""
+        """Mean class activation map over the looks as cut, turned back to the crop's own orientation."""
         if not self.explains:
             return {}
         upright = self._upright(raw, "maps", seen)

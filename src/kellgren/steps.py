@@ -96,6 +96,12 @@ def density_crop(image: Image, *, share: float) -> Image:
         image: (H, W).
         share: Side of the square relative to the shorter side, in (0, 1].
     """
+    top, left, side = density_square(image, share=share)
+    return image[top : top + side, left : left + side]
+
+
+def density_square(image: Image, *, share: float) -> tuple[int, int, int]:
+    """Top, left and side of the square that `density_crop` cuts, pixels."""
     height, width = image.shape
     side = max(1, round(share * min(height, width)))
     dense = np.where(image > np.median(image), image, 0.0)
@@ -107,7 +113,7 @@ def density_crop(image: Image, *, share: float) -> Image:
         y, x = (height - 1) / 2, (width - 1) / 2
     top = min(max(round(y + 0.5 - side / 2), 0), height - side)
     left = min(max(round(x + 0.5 - side / 2), 0), width - side)
-    return image[top : top + side, left : left + side]
+    return top, left, side
 
 
 def mirror(image: Image) -> Image:

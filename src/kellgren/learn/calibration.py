@@ -43,7 +43,7 @@ class HeldOut:
     """What an uncalibrated bundle says of knees it was not trained on.
 
     Attributes:
-        logits: By task, (N, C), mean over test-time views.
+        logits: By task, (N, C), mean over test-time looks.
         truth: By task, (N,), `MISSING` where not read.
         patients: (N,).
         distances: (N,) distance from ordinary inputs.
@@ -58,7 +58,7 @@ class HeldOut:
 
 
 def observe(model: Model, knees: DataSet, track: Track) -> HeldOut:
-    """Run an uncalibrated model over knees, with its test-time views.
+    """Run an uncalibrated model over knees, with its test-time looks.
 
     Logarithms of its probabilities are its mean logits up to a constant, which no softmax sees.
     """

@@ -57,7 +57,7 @@ class Settings:
         device: As `kellgren train --device`.
         minutes: After which trainings stop with the epochs they have; 0 for none.
         bundle: Whether bundles are exported and grade. Without, the networks themselves answer, with neither
-            calibration nor test-time views; a later run with bundles trains nothing anew.
+            calibration nor test-time looks; a later run with bundles trains nothing anew.
     """
 
     data: Path

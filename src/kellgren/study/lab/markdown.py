@@ -49,7 +49,7 @@ def _judged(document: dict[str, Any]) -> str:
         where += f", trained on {document['data']}"
     n = "" if document["n"] is None else f": {document['n']} knees, {document['n_patients']} patients"
     if document["by_network"]:
-        n += ", by the networks themselves: neither calibrated nor with test-time views"
+        n += ", by the networks themselves: neither calibrated nor with test-time looks"
     return (
         f"Size `{document['size']}`, judged on {where}{n}. In brackets 95 % intervals over patients of the "
         "mean over seeds; with several seeds their range follows."

@@ -171,7 +171,7 @@ def write_probabilities(
     truth = {task: dataset.grades(task) for task in tasks if (dataset.grades(task) != MISSING).any()}
     partial = out.with_name(out.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
-    model = f"{recipe.name} (not a bundle: uncalibrated, no test-time views)"
+    model = f"{recipe.name} (not a bundle: uncalibrated, no test-time looks)"
     write_rows(
         partial / "predictions.csv",
         [

@@ -224,7 +224,7 @@ def _evaluate(bundle: Path, dataset: DataSet, split: str, out: Path, test_looks:
 
 
 def _answer(recipe: Recipe, run: Path, dataset: DataSet, out: Path, chosen: Hardware) -> None:
-    """What the network itself says, with neither calibration nor test-time views."""
+    """What the network itself says, with neither calibration nor test-time looks."""
     net = networks.build(recipe, init=None)
     net.load_state_dict(torch.load(run / BEST, weights_only=True, map_location="cpu")["model"])
     net = net.to(chosen.device)
