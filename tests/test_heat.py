@@ -16,6 +16,11 @@ from kellgren.study import discrimination, evaluate, heat, roc
 from stub_bundle import CropsOnly, card
 
 
+def area_under(y, x):
+    """By trapezia; numpy's own function has changed its name."""
+    return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2))
+
+
 def found(knees):
     """Answers of knees given as (name, patient, read, most probable, how probable)."""
     p = np.array([[(1 - sure) / 4] * 5 for *_, sure in knees])
@@ -208,7 +213,7 @@ def test_the_area_under_a_curve_is_the_auc():
     scores = rng.integers(0, 6, 60).astype(float)  # many ties
     positive = scores + rng.normal(0, 2, 60) > 3
     alarms, hits = roc.curve(scores, positive)
-    assert np.trapezoid(hits, alarms) == pytest.approx(discrimination.auc(scores, positive))
+    assert area_under(hits, alarms) == pytest.approx(discrimination.auc(scores, positive))
     assert (alarms[0], hits[0], alarms[-1], hits[-1]) == (0, 0, 1, 1)
 
 
@@ -224,5 +229,5 @@ def test_the_mean_curve_has_the_mean_area():
     [mean] = [label for label in labels if label.startswith("mean")]
     area = np.nanmean(discrimination.auc_per_grade(p / p.sum(axis=1, keepdims=True), truth))
     assert mean == f"mean: {area:.3f}"
-    assert np.trapezoid(labels[mean].get_ydata(), labels[mean].get_xdata()) == pytest.approx(area, abs=0.01)
+    assert area_under(labels[mean].get_ydata(), labels[mean].get_xdata()) == pytest.approx(area, abs=0.01)
     assert sum(label.startswith("KL") for label in labels) == 4

@@ -76,7 +76,8 @@ class Assessment:
         notes: Remarks that do not by themselves ask for a reader.
         model: Bundle, `name@version`.
         maps: By task, (C, h, w) share of each place in the logit; only when asked for.
-        view: (h, w) what the network saw of the crop, 0..1, in the crop's own orientation; with `maps`.
+        view: (h, w) what the network saw of the crop, 0..1, in the crop's own orientation and the frame of
+            `maps`: halves of a joint side by side; with `maps`.
         overview: The film and the crop, for a picture; with `maps`.
     """
 

@@ -311,7 +311,8 @@ def _overlay(axes: Axes, seen: _Seen, grade: int, scale: float, title: str) -> N
     _crop(axes, seen, f"{title} (\N{PLUS-MINUS SIGN}{scale:.2g})")
     heat = seen.heat[grade]
     strength = np.clip(np.abs(np.nan_to_num(heat)) / scale, 0, 1)
-    axes.imshow(np.nan_to_num(heat), cmap=_COLOURS, vmin=-scale, vmax=scale, alpha=_OPAQUE * strength)
+    colours = {"cmap": _COLOURS, "vmin": -scale, "vmax": scale, "interpolation": "nearest"}
+    axes.imshow(np.nan_to_num(heat), alpha=_OPAQUE * strength, **colours)
     for i in place.parts(seen.inputs):
         where = seen.inputs[i]
         across = [where.left, where.right, where.right, where.left, where.left]
