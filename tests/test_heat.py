@@ -191,6 +191,17 @@ def test_rows_of_a_study(study, phantom_set):
 
 
 @pytest.mark.train
+def test_the_command_names_rows_without_maps(study, phantom_set, capsys):
+    from kellgren.cli.study import heat as command
+
+    command(study, phantom_set, only=["open", "both"])
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "open: no heat maps: not trained" in said.err
+    assert "both: no heat maps: a vote" in said.err
+
+
+@pytest.mark.train
 def test_what_a_study_refuses(study, phantom_set, training_set):
     dataset = data.load(phantom_set)
     with pytest.raises(BadRecipe, match="did you mean 'open'"):

@@ -309,10 +309,9 @@ def _crop(axes: Axes, seen: _Seen, title: str) -> None:
 def _overlay(axes: Axes, seen: _Seen, grade: int, scale: float, title: str) -> None:
     """The map of a grade over the crop; frames show what the network sees of it."""
     _crop(axes, seen, f"{title} (\N{PLUS-MINUS SIGN}{scale:.2g})")
-    heat = seen.heat[grade]
-    strength = np.clip(np.abs(np.nan_to_num(heat)) / scale, 0, 1)
-    colours = {"cmap": _COLOURS, "vmin": -scale, "vmax": scale, "interpolation": "nearest"}
-    axes.imshow(np.nan_to_num(heat), alpha=_OPAQUE * strength, **colours)
+    heat = np.nan_to_num(seen.heat[grade]) / scale
+    strength = np.clip(np.abs(heat), 0, 1)
+    axes.imshow(heat, cmap=_COLOURS, vmin=-1, vmax=1, alpha=_OPAQUE * strength, interpolation="nearest")
     for i in place.parts(seen.inputs):
         where = seen.inputs[i]
         across = [where.left, where.right, where.right, where.left, where.left]
