@@ -83,7 +83,7 @@ def _reliability(evaluation: Evaluation, title: str) -> Figure:
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1)
     for grade, colour in zip((1, 2, 3), ("#8fb8d8", _BLUE, "#173a5c"), strict=True):
         stated = probabilities[:, grade:].sum(axis=1)
-        order = np.array_split(np.argsort(stated), 10)
+        order = np.array_split(np.argsort(stated), min(10, len(stated)))
         x = [float(stated[part].mean()) for part in order]
         y = [float((truth[part] >= grade).mean()) for part in order]
         axes.plot(x, y, marker="o", color=colour, label=f"KL >= {grade}")
