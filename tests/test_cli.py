@@ -413,6 +413,25 @@ def test_evaluate(command, phantom_set, tmp_path):
     assert np.array(metrics["KL"]["confusion"]).sum() == 4
 
 
+def test_evaluate_draws_figures_and_says_where_it_draws_no_knees(command, phantom_set, tmp_path, monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    monkeypatch.setattr(figure, "savefig", lambda figure, path, dpi: path.write_bytes(b""))  # slow
+    for split, heat in (("val", True), ("test", False)):
+        data, out = tmp_path / split / "set", tmp_path / split / "out"
+        (data / "images").mkdir(parents=True)
+        names = sorted(p.name for p in (phantom_set / "images").iterdir())[:2]
+        for name in names:
+            (data / "images" / name).write_bytes((phantom_set / "images" / name).read_bytes())
+        rows = [f"{Path(n).stem},{split},{n[:7]},{Path(n).stem[-1]},{k}" for k, n in enumerate(names)]
+        (data / "labels.csv").write_text("name,split,patient,side,KL\n" + "\n".join(rows) + "\n")
+        answer = command("evaluate", "--data", data, "--split", split, "--out", out, "--figures")
+        assert answer.code == 0
+        drawn = {file.stem for file in (out / "figures").iterdir()}
+        maps = {"heat-by-grade", "heat-by-class", "heat-with-bars"} if heat else set()
+        assert drawn == {"confusion", "reliability", "roc"} | maps
+        assert ("no heat maps: knees of the split 'test'" in answer.err) != heat
+
+
 def test_each_look_at_a_test_split_is_counted(command, phantom_set, tmp_path):
     data = tmp_path / "set"
     (data / "images").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Orientation, test-time views, temperature and maps, with a network whose numbers are known by hand."""
+"""Orientation, test-time looks, temperature and maps, with a network whose numbers are known by hand."""
 
 import numpy as np
 import pytest

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren.measure import JointSpace
+from kellgren.places import Box
 from kellgren.vocabulary import Side, SideSource
 
 
@@ -76,6 +77,7 @@ class Assessment:
         notes: Remarks that do not by themselves ask for a reader.
         model: Bundle, `name@version`.
         maps: By task, (C, h, w) share of each place in the logit; only when asked for.
+        maps_frame: The part of the crop that the maps cover, in shares of its width and height.
         maps_share: By task, the share of the vote whose maps these are (`kellgren.predict.Prediction`).
         view: (h, w) the part of the crop that the maps cover, 0..1, in the crop's own orientation, as the
             network saw it, or as it was cut where several views or networks saw it; with `maps`.
@@ -94,6 +96,7 @@ class Assessment:
     notes: tuple[str, ...]
     model: str
     maps: Mapping[str, npt.NDArray[np.float32]] | None = None
+    maps_frame: Box | None = None
     maps_share: Mapping[str, float] | None = None
     view: npt.NDArray[np.float32] | None = None
     overview: Overview | None = None

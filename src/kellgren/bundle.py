@@ -109,7 +109,7 @@ class Card:
         tasks: Classes by task, in the order of the graph's outputs.
         inputs: Inputs of the graph; none in an ensemble.
         side_convention: `as_right` or `none`.
-        tta: Test-time views besides the plain one (`kellgren.looks.TTA`).
+        tta: Test-time looks besides the plain one (`kellgren.looks.TTA`).
         decision: Rule by task; `argmax` where absent.
         calibration: See `Calibration`.
         oa_from: Whether the OA probability is the OA `head`'s or the `sum` of KL from grade 2 on.

@@ -240,6 +240,7 @@ class Grader:
         )
         return {
             "maps": prediction.maps,
+            "maps_frame": prediction.frame,
             "maps_share": prediction.maps_share,
             "overview": overview,
             "view": self.model.view(joint.pixels, prediction),

@@ -185,7 +185,7 @@ class Model:
     def _see(
         self, pixels: npt.NDArray[np.uint16], seen: list[Look], wanted: list[str]
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """Raw outputs of all views, two at a time: more at once take more memory and no less time."""
+        """Raw outputs of all looks, two at a time: more at once take more memory and no less time."""
         answers = []
         for i in range(0, len(seen), 2):
             batches = [self.tensors(pixels, look) for look in seen[i : i + 2]]
@@ -196,7 +196,7 @@ class Model:
     def _upright(
         self, raw: Mapping[str, npt.NDArray[np.float32]], kind: str, seen: list[Look]
     ) -> dict[str, FloatArray]:
-        """Outputs by task with the mirrored views' lateral and medial exchanged: (views, C, ...)."""
+        """Outputs by task with the mirrored looks' lateral and medial exchanged: (looks, C, ...)."""
         upright = {}
         for task in self.card.tasks:
             rows = []
@@ -221,7 +221,7 @@ class Model:
     def _heat(
         self, raw: Mapping[str, npt.NDArray[np.float32]], seen: list[Look]
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """Mean class activation map over the views as cut, turned back to the crop's own orientation."""
+        """Mean class activation map over the looks as cut, turned back to the crop's own orientation."""
         if not self.explains:
             return {}
         upright = self._upright(raw, "maps", seen)

@@ -28,7 +28,9 @@ def evaluate(
     from kellgren.study import evaluate as study
 
     if figures:
-        from kellgren.study import figures as drawing  # a missing extra is said before the work, not after
+        # a missing extra is said before the work, not after
+        from kellgren.study import figures as drawing
+        from kellgren.study import heat
     count = workers or processors()
     dataset = load(data)
     grader = Grader(bundle.load(model), threads=max(1, processors() // count))
@@ -44,6 +46,11 @@ def evaluate(
     study.write(evaluation, grader, out)
     if figures:
         drawing.draw(evaluation, grader, out / "figures")
+        why = heat.obstacle(grader.model, split)
+        if why is None:
+            heat.draw(grader, dataset, heat.answers(evaluation), out / "figures")
+        else:
+            typer.echo(f"no heat maps: {why}", err=True)
     if as_json:
         typer.echo(json.dumps(evaluation.metrics))
     else:

@@ -1,4 +1,4 @@
-"""`kellgren study`: run, table, vote, list."""
+"""`kellgren study`: list, run, table, heat, vote, reweighted."""
 
 from __future__ import annotations
 
@@ -103,6 +103,30 @@ def table_(
         _show(study, documents[-1], quiet=as_json)
     if as_json:
         typer.echo(json.dumps(documents[0] if len(documents) == 1 else documents))
+
+
+@app.command()
+def heat(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A study's folder.", exists=True, file_okay=False)
+    ],
+    data: Annotated[Path, typer.Option(help="The data set folder that the study was judged on.")],
+    only: Annotated[list[str] | None, typer.Option(metavar="ROW", help="Draw this row. Repeatable.")] = None,
+) -> None:
+    """Draw what the rows' networks rest their grades on: by grade, by class, with bars of every task."""
+    from kellgren.data import load
+    from kellgren.extras import require
+    from kellgren.grade import processors
+
+    require("train", "studies")
+    require("study", "heat maps")
+    from kellgren.study.lab import maps
+
+    files, without = maps.draw(folder, load(data), only=tuple(only or ()), threads=processors())
+    for row, why in without.items():
+        typer.echo(f"{row}: no heat maps: {why}", err=True)
+    for file in files:
+        typer.echo(str(file))
 
 
 @app.command()

@@ -20,7 +20,7 @@ from kellgren.vocabulary import MISSING, TASKS
 def predict_logits(
     net: KneeNet, crops: batches.Crops, recipe: Recipe, hardware: Hardware
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Logits of every crop by task, (N, classes), without test-time views."""
+    """Logits of every crop by task, (N, classes), without test-time looks."""
     net.eval()
     collected: dict[str, list[Tensor]] = {task: [] for task in recipe.tasks}
     objectives = {task: losses.build(recipe.loss_of(task), recipe.classes_of(task)) for task in recipe.tasks}

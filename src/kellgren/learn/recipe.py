@@ -227,7 +227,7 @@ class Recipe:
         sampling: `natural`: each knee once an epoch. `balanced`: as many of each KL grade as of the most
             frequent one, rarer ones repeated (augmented differently each time).
         decision: How each task's grade follows from its probabilities.
-        tta: Test-time views besides the plain one; `flip` only where training flips.
+        tta: Test-time looks besides the plain one; `flip` only where training flips.
     """
 
     name: str

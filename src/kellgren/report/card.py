@@ -11,12 +11,12 @@ def describe(bundle: Bundle) -> str:
     """What the bundle grades, how it was made, and how well it does, as plain text."""
     card = bundle.card
     document = card.document
-    views = "the members' own" if card.members else ", ".join(("plain", *card.tta))
+    looks = "the members' own" if card.members else ", ".join(("plain", *card.tta))
     lines = [
         f"{card.title}: {document['description']}",
         f"licence {document['licence']}, made {document['created']}, kellgren {document['kellgren_version']}",
         f"tasks: {', '.join(f'{task} ({classes})' for task, classes in card.tasks.items())}",
-        f"side convention {card.side_convention}; test-time views: {views}",
+        f"side convention {card.side_convention}; test-time looks: {looks}",
     ]
     for entry in card.inputs:
         height, width = entry.size

@@ -41,7 +41,7 @@ class HeldOut:
     """What an uncalibrated bundle says of knees it was not trained on.
 
     Attributes:
-        logits: By task, (N, C): of a network the mean over test-time views, of an ensemble the logarithm of
+        logits: By task, (N, C): of a network the mean over test-time looks, of an ensemble the logarithm of
             the joined vote.
         truth: By task, (N,), `MISSING` where not read.
         patients: (N,).
@@ -57,7 +57,7 @@ class HeldOut:
 
 
 def observe(model: Model, knees: DataSet, track: Track) -> HeldOut:
-    """Run an uncalibrated model over knees, with its test-time views.
+    """Run an uncalibrated model over knees, with its test-time looks.
 
     Logarithms of its probabilities are its mean logits up to a constant, which no softmax sees. Those of an
     ensemble's are what its temperature divides.

@@ -45,7 +45,7 @@ def make_ensemble(
     """Make a bundle in which others vote.
 
     It grades every task that a member grades: each is voted on by the members that grade it, by one alone
-    if there is one. Members keep their own inputs, side convention, test-time views and temperatures. On top
+    if there is one. Members keep their own inputs, side convention, test-time looks and temperatures. On top
     of them the vote's own temperature, decision rules, conformal thresholds, refer rule and thresholds of
     side and strangeness are fitted on the fold that every member left out.
 

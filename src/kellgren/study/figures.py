@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from kellgren.errors import MissingExtra
 from kellgren.grade import Grader
+from kellgren.study.discrimination import auc
 from kellgren.study.evaluate import Evaluation
+from kellgren.study.roc import curve, draw_roc
 from kellgren.vocabulary import TASKS
 
 try:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 except ImportError as error:
     raise MissingExtra("study", "drawing figures") from error
@@ -82,7 +83,7 @@ def _reliability(evaluation: Evaluation, title: str) -> Figure:
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1)
     for grade, colour in zip((1, 2, 3), ("#8fb8d8", _BLUE, "#173a5c"), strict=True):
         stated = probabilities[:, grade:].sum(axis=1)
-        order = np.array_split(np.argsort(stated), 10)
+        order = np.array_split(np.argsort(stated), min(10, len(stated)))
         x = [float(stated[part].mean()) for part in order]
         y = [float((truth[part] >= grade).mean()) for part in order]
         axes.plot(x, y, marker="o", color=colour, label=f"KL >= {grade}")
@@ -96,21 +97,20 @@ def _reliability(evaluation: Evaluation, title: str) -> Figure:
 
 
 def _roc(evaluation: Evaluation, title: str) -> Figure:
+    """Each KL grade against the others with their mean; and KL at or above each grade."""
     probabilities, truth = _kl(evaluation)
-    figure = Figure(figsize=(5.2, 5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1)
+    figure = Figure(figsize=(10.4, 5), layout="constrained")
+    figure.suptitle(title)
+    single, above = figure.subplots(1, 2)
+    draw_roc(single, probabilities, truth)
+    above.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8)
     for grade, colour in zip((1, 2, 3), ("#8fb8d8", _BLUE, "#173a5c"), strict=True):
-        _curve(axes, probabilities[:, grade:].sum(axis=1), truth >= grade, colour, f"KL >= {grade}")
-    axes.set(title=title, xlabel="false positive rate", ylabel="true positive rate")
-    axes.legend(loc="lower right")
+        positive = truth >= grade
+        if 0 < positive.sum() < len(positive):
+            scores = probabilities[:, grade:].sum(axis=1)
+            label = f"KL >= {grade}: {auc(scores, positive):.3f}"
+            above.plot(*curve(scores, positive), color=colour, label=label)
+    for axes in (single, above):
+        axes.set(xlabel="false positive rate", ylabel="true positive rate")
+        axes.legend(loc="lower right", title="AUC")
     return figure
-
-
-def _curve(
-    axes: Axes, scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_], colour: str, label: str
-) -> None:
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(positive[order]) / max(int(positive.sum()), 1)
-    alarms = np.cumsum(~positive[order]) / max(int((~positive).sum()), 1)
-    axes.plot(np.r_[0, alarms], np.r_[0, hits], color=colour, label=label)

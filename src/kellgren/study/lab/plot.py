@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from kellgren.errors import MissingExtra
 from kellgren.study import metrics
-from kellgren.study.discrimination import rank, weighted_auc
 from kellgren.study.lab import cells, figures, predictions
 from kellgren.study.lab.laboratory import STUDY
+from kellgren.study.roc import draw_roc
 
 try:
     from matplotlib.axes import Axes
@@ -90,18 +90,9 @@ def _roc(
     decided: npt.NDArray[np.int64],
     truth: npt.NDArray[np.int64],
 ) -> None:
-    """Each KL grade against the others."""
+    """Each KL grade against the others, and their mean."""
     del decided
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8)
-    for grade in range(probabilities.shape[1]):
-        positive = truth == grade
-        if not 0 < positive.sum() < len(positive):
-            continue
-        order = np.argsort(-probabilities[:, grade], kind="stable")
-        hits = np.r_[0, np.cumsum(positive[order])] / positive.sum()
-        alarms = np.r_[0, np.cumsum(~positive[order])] / (~positive).sum()
-        area = weighted_auc(rank(probabilities[:, grade], positive), np.ones((len(truth), 1)))[0]
-        axes.plot(alarms, hits, color=_COLOURS[grade], linewidth=1.2, label=f"KL {grade}: {area:.3f}")
+    draw_roc(axes, probabilities, truth)
     axes.legend(fontsize=6, loc="lower right", title="AUC", title_fontsize=6)
 
 
