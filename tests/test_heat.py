@@ -136,6 +136,20 @@ def test_evidence_is_against_the_mean_of_the_other_grades(stub, phantom_set, mon
     assert abs(heat._see(stub, left).heat[2, :, -1] - 3).max() < 0.5, "turned back to the crop's own frame"
 
 
+@pytest.mark.parametrize("side", ["R", "L"])
+def test_a_mirrored_knee_is_seen_where_it_was_before_the_mirror(tmp_path, stub_session, phantom_set, side):
+    """Only the lateral half is looked at: left in a right knee, right in a left one."""
+    half = [{"step": "patch", "part": "left"}, {"step": "resize", "height": 64, "width": 64}]
+    entry = {**stub_bundle.CARD["inputs"][0], "steps": half}
+    folder = stub_bundle.write_bundle(tmp_path / "half", card(inputs=[entry]))
+    grader = Grader(bundle.load(folder), localiser=CropsOnly(), threads=1)
+    seen = heat._see(grader, next(knee for knee in data.load(phantom_set) if knee.side == side))
+    columns = np.isfinite(seen.heat[0]).any(axis=0).nonzero()[0]
+    middle = (seen.crop.shape[1] - 1) / 2
+    assert (columns.mean() < middle) == (side == "R")
+    assert len(columns) == pytest.approx(seen.crop.shape[1] / 2, abs=1)
+
+
 # A study's
 
 
