@@ -13,7 +13,7 @@ from kellgren.errors import BadDataset, BadRecipe
 from kellgren.grade import Grader
 from kellgren.predict import Model
 from kellgren.study import discrimination, evaluate, heat, roc
-from stub_bundle import CropsOnly
+from stub_bundle import CropsOnly, card
 
 
 def area_under(y, x):

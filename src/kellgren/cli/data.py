@@ -1,4 +1,4 @@
-"""`kellgren data import`, `data verify`, `data audit` and `data join-oarsi`."""
+"""`kellgren data import`, `data verify`, `data audit`, `data join-oarsi` and `data split`."""
 
 from __future__ import annotations
 
@@ -139,6 +139,54 @@ def join_oarsi(
             typer.echo(f"  {note.patient}{note.side} {note.task}: {note.words}", err=True)
         typer.echo(f"-> {out}", err=True)
     raise typer.Exit(int(not joined.whole))
+
+
+@app.command()
+def split(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Data set folder with labels.csv.", exists=True, file_okay=False),
+    ],
+    share: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PARTS", help="Parts of a split. Repeatable; train=5 val=1 test=3 without."
+        ),
+    ] = None,
+    folds: Annotated[int, typer.Option(min=0, help="Folds of the train split; 0 for none.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another division.")] = 0,
+    again: Annotated[bool, typer.Option("--again", help="Divide anew what is divided already.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Divide a data set by patient, every split with the whole's mix of KL grades.
+
+    Writes the column split of DIR/labels.csv, and DIR/folds.csv.
+    """
+    from kellgren.data import splitting
+
+    shares = dict(map(_share, share)) if share else splitting.SHARES
+    divided = splitting.split_folder(folder, shares=shares, folds=folds, seed=seed, again=again)
+    document = divided.to_dict()
+    if as_json:
+        typer.echo(json.dumps(document))
+        return
+    for name, one in document["splits"].items():
+        mix = ", ".join(f"KL {k}: {n}" for k, n in enumerate(one["KL"][:-1]))
+        unread = f", not read: {one['KL'][-1]}" if one["KL"][-1] else ""
+        typer.echo(f"{name}: {one['knees']} knees of {one['patients']} patients ({mix}{unread})", err=True)
+    if document["folds"]:
+        typer.echo(f"folds of train: {', '.join(map(str, document['folds']))} knees", err=True)
+
+
+def _share(text: str) -> tuple[str, int]:
+    """`train=5` as a pair."""
+    from kellgren.data.folder import check_split
+
+    name, _, parts = text.partition("=")
+    if not parts.isdecimal() or not int(parts):
+        raise typer.BadParameter(f"{text!r} is not NAME=PARTS", param_hint="--share")
+    check_split(name, Path("--share"), 1)
+    return name, int(parts)
 
 
 class Source(enum.StrEnum):

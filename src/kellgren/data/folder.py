@@ -326,6 +326,12 @@ def _place(root: Path, image: ImageRef) -> tuple[str, int] | None:
     return parts[-3], int(parts[-2])
 
 
+def split_of_place(root: Path, image: ImageRef) -> str | None:
+    """The split that an image's folders name, None in another layout."""
+    place = _place(root, image)
+    return None if place is None else place[0]
+
+
 def _knee_from_path(root: Path, image: ImageRef) -> Knee:
     place = _place(root, image)
     if place is None:

@@ -157,7 +157,7 @@ def import_oai_films(source: Path, out: Path, *, link: bool = False) -> Imported
         )
     if not rows:
         raise BadDataset(f"no series {KNEE_FILMS!r} with a film", path=source / CONTENTS)
-    _write_table(out / "films.csv", rows)
+    write_table(out / "films.csv", rows)
     return Imported(added, len(rows) - added, dict(left_out))
 
 
@@ -195,7 +195,8 @@ def _bring(image: ImageRef, target: Path, *, link: bool) -> bool:
     return True
 
 
-def _write_table(path: Path, rows: list[dict[str, str]]) -> None:
+def write_table(path: Path, rows: list[dict[str, str]]) -> None:
+    """Write a CSV table whole or not at all; the first row names the columns."""
     part = path.with_name(f".{path.name}.part")
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
