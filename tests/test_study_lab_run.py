@@ -176,6 +176,15 @@ def test_an_interrupted_cell_goes_on(study):
     assert not (cell.run / "last.pt").exists(), "what only resuming needs is gone"
 
 
+def test_pictures_of_every_task(study):
+    pytest.importorskip("matplotlib")
+    from kellgren.study.lab import plot
+
+    names = {path.name for path in plot.draw(study.document, study.folder)}
+    assert names == {"plot.png", "curves.png", "roc.png", "confusion.png", "confusion-FL.png"}
+    assert all((study.folder / name).stat().st_size > 5_000 for name in names)
+
+
 def test_a_failing_cell_is_one_failed_row(study):
     assert states(study)["interrupted"] == states(study)["other"] == states(study)["both"] == "done"
     assert states(study)["broken"].startswith("failed: ")

@@ -29,7 +29,9 @@ _PANELS: Final = 3
 
 
 def draw(document: dict[str, Any], folder: Path) -> list[Path]:
-    """Write `plot.png`; where something has been trained `curves.png`, `roc.png` and `confusion.png`.
+    """Write `plot.png`; where something has been trained `curves.png`, `roc.png` and confusion matrices.
+
+    These are `confusion.png`, of KL, and `confusion-TASK.png` of the other tasks in the plan's figures.
 
     Args:
         document: `table.json`.
@@ -42,11 +44,11 @@ def draw(document: dict[str, Any], folder: Path) -> list[Path]:
     _forest(document).savefig(files[0], dpi=150)
     study = json.loads((folder / STUDY).read_text(encoding="utf-8"))
     answered = _answered(folder, study)
-    for name, drawn in (
-        ("curves.png", _curves(folder, study)),
-        ("roc.png", _grid(answered, _roc)),
-        ("confusion.png", _grid(answered, _confusion)),
-    ):
+    pictures = {"curves.png": _curves(folder, study), "roc.png": _grid(answered, "KL", _roc)}
+    for task in dict.fromkeys(("KL", *(figures.parse(name).task for name in document["figures"]))):
+        name = "confusion.png" if task == "KL" else f"confusion-{task}.png"
+        pictures[name] = _grid(answered, task, _confusion)
+    for name, drawn in pictures.items():
         if drawn is not None:
             files.append(folder / name)
             drawn.savefig(files[-1], dpi=120)
@@ -66,10 +68,11 @@ def _answered(folder: Path, study: dict[str, Any]) -> list[tuple[str, prediction
 
 def _grid(
     answered: list[tuple[str, predictions.Predictions]],
+    task: str,
     panel: Callable[[Axes, npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]], None],
 ) -> Figure | None:
-    """One panel a row of the table, of KL."""
-    known = [(title, answer) for title, answer in answered if "KL" in answer.tasks]
+    """One panel a row of the table whose network grades a task."""
+    known = [(title, answer) for title, answer in answered if task in answer.tasks]
     if not known:
         return None
     columns = min(4, len(known))
@@ -77,7 +80,7 @@ def _grid(
     figure = Figure(figsize=(3.1 * columns, 3.3 * lines), layout="constrained")
     for index, (title, answer) in enumerate(known):
         axes = figure.add_subplot(lines, columns, index + 1)
-        sample = answer.sample("KL")
+        sample = answer.sample(task)
         panel(axes, sample.probabilities, np.asarray(sample.decided), np.asarray(sample.truth))
         axes.set_title(title, fontsize=8)
         axes.tick_params(labelsize=7)
