@@ -292,6 +292,24 @@ def test_export_overwrites_no_folder_but_a_bundle(finished, training_set, tmp_pa
     assert (tmp_path / "thesis.doc").read_text() == "years of work"
 
 
+def test_an_export_that_ends_early_leaves_no_half_bundle(finished, training_set, tmp_path, monkeypatch):
+    out = tmp_path / "bundle"
+    with monkeypatch.context() as patched:
+        patched.setattr("kellgren.learn.export.fit_calibration", None)
+        with pytest.raises(TypeError):
+            export_run(finished[0], training_set, out, track=silent)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".bundle.partial").mkdir()
+    (tmp_path / ".bundle.partial" / "model.onnx").write_bytes(b"of a process that was killed")
+    export_run(finished[0], training_set, out, track=silent)
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    before = (out / "card.json").read_bytes()
+    monkeypatch.setattr("kellgren.learn.export.fit_calibration", None)
+    with pytest.raises(TypeError):
+        export_run(finished[0], training_set, out, track=silent)
+    assert (out / "card.json").read_bytes() == before, "what was there stays until the new one is whole"
+
+
 def test_a_train_knee_in_no_fold_is_said(run_in, tmp_path):
     run = run_in(tmp_path)
     knees = run.dataset.knees

@@ -78,24 +78,34 @@ def export_run(
     dataset = load_data(data)
     if dataset.sha256() != record["data_sha256"]:
         raise BadRecipe("the data set is not the one that the run was trained on", path=data)
-    publish.prepare_folder(out)
-    training, held_out = _parts(dataset, record["fold"])
     card = _first_card(recipe, record, run, dataset, name or recipe.name, version)
-    card["parity"] = _write_graph(recipe, run, held_out or training, out)
-    card["sha256"] = {bundles.GRAPH: hashlib.sha256((out / bundles.GRAPH).read_bytes()).hexdigest()}
-    write_json(out / bundles.CARD, card)
-    _write_typical(out, training, track)
-    if held_out is not None:
-        observed = observe(Model(bundles.load(out)), held_out, track)
-        card["decision"] = choose_decisions(observed, recipe.decision)
-        card["calibration"] = fit_calibration(observed, card["decision"], record["fold"])
-    write_json(out / bundles.CARD, card)
-    golden.write(bundles.load(out), out, publish.golden_images())
-    validation = publish.validate(bundles.load(out), dataset, track)
-    if validation is not None:
-        card["validation"] = validation
-        write_json(out / bundles.CARD, card)
+    with publish.replacing(out) as folder:
+        _make(card, recipe, run, _parts(dataset, record["fold"]), folder, track)
+        if (found := publish.validate(bundles.load(folder), dataset, track)) is not None:
+            write_json(folder / bundles.CARD, card | {"validation": found})
     return out
+
+
+def _make(
+    card: dict[str, Any],
+    recipe: Recipe,
+    run: Path,
+    parts: tuple[DataSet, DataSet | None],
+    folder: Path,
+    track: Track,
+) -> None:
+    """Write all that a bundle holds but its figures, each part with those before it; the card grows."""
+    training, held_out = parts
+    card["parity"] = _write_graph(recipe, run, held_out or training, folder)
+    card["sha256"] = {bundles.GRAPH: hashlib.sha256((folder / bundles.GRAPH).read_bytes()).hexdigest()}
+    write_json(folder / bundles.CARD, card)
+    _write_typical(folder, training, track)
+    if held_out is not None:
+        observed = observe(Model(bundles.load(folder)), held_out, track)
+        card["decision"] = choose_decisions(observed, recipe.decision)
+        card["calibration"] = fit_calibration(observed, card["decision"], card["training"]["held_out_fold"])
+    write_json(folder / bundles.CARD, card)
+    golden.write(bundles.load(folder), folder, publish.golden_images())
 
 
 def _read_record(run: Path) -> dict[str, Any]:

@@ -77,21 +77,21 @@ def make_ensemble(
     paths = _paths(members, name)
     for member in members:
         _check_graphs(member)
-    publish.prepare_folder(out)
-    for path, member in zip(paths, members, strict=True):
-        _copy(member, out / path)
-    card = _first_card(members, paths, weights, vote) | {"name": name, "version": version}
-    write_json(out / bundles.CARD, card)
-    observed = observe(Model(bundles.load(out)), held_out, track)
-    card["decision"] = choose_decisions(observed, {})
-    card["calibration"] = fit_calibration(observed, card["decision"], fold)
-    card["calibration"]["fitted"]["method"] += (
-        "; the members' own temperatures are of the same fold, as a whole"
-    )
-    write_json(out / bundles.CARD, card)
-    golden.write(bundles.load(out), out, publish.golden_images())
-    card["validation"] = publish.validate(bundles.load(out), dataset, track)
-    write_json(out / bundles.CARD, card)
+    with publish.replacing(out) as folder:
+        for path, member in zip(paths, members, strict=True):
+            _copy(member, folder / path)
+        card = _first_card(members, paths, weights, vote) | {"name": name, "version": version}
+        write_json(folder / bundles.CARD, card)
+        observed = observe(Model(bundles.load(folder)), held_out, track)
+        card["decision"] = choose_decisions(observed, {})
+        card["calibration"] = fit_calibration(observed, card["decision"], fold)
+        card["calibration"]["fitted"]["method"] += (
+            "; the members' own temperatures are of the same fold, as a whole"
+        )
+        write_json(folder / bundles.CARD, card)
+        golden.write(bundles.load(folder), folder, publish.golden_images())
+        card["validation"] = publish.validate(bundles.load(folder), dataset, track)
+        write_json(folder / bundles.CARD, card)
     return out
 
 

@@ -1,9 +1,11 @@
-"""What every grader's bundle gets besides its networks: a clean folder, golden inputs, figures on `val`."""
+"""What every grader's bundle gets besides its networks: its folder, golden inputs, figures on `val`."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,27 @@ from kellgren.study import evaluate
 from kellgren.vocabulary import Side
 
 
-def prepare_folder(out: Path) -> None:
-    """Make an empty folder for a bundle; a bundle that is there is removed.
+@contextlib.contextmanager
+def replacing(out: Path) -> Iterator[Path]:
+    """A folder to make a bundle in, which takes the place of `out` when it is complete.
+
+    Whatever ends the making, half a bundle is never found at `out`, and a bundle that was there stays.
 
     Raises:
-        BadBundle: If the folder holds something else.
+        BadBundle: If `out` holds something that is no bundle.
     """
-    if out.exists() and any(out.iterdir()):
-        if not (out / bundles.CARD).is_file():
-            raise BadBundle(
-                "the folder is not empty and holds no bundle", path=out, remedy="use another --out"
-            )
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
+    if out.exists() and any(out.iterdir()) and not (out / bundles.CARD).is_file():
+        raise BadBundle("the folder is not empty and holds no bundle", path=out, remedy="use another --out")
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if out.exists():
+            shutil.rmtree(out)
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def golden_images() -> dict[str, tuple[bytes, Side]]:
