@@ -50,12 +50,12 @@ def _row(row: dict[str, Any], shown: list[str]) -> list[str]:
 
 
 def differences(document: dict[str, Any]) -> str:
-    """Paired differences of every compared pair, those whose interval leaves out zero bold."""
+    """Paired differences of every compared pair, bold where the interval leaves out zero; none per grade."""
     titles = {row["name"]: row["title"] for row in document["rows"]}
     lines = []
     for pair in document["comparisons"]:
         for entry in pair["differences"]:
-            if entry["value"] is None:
+            if entry["value"] is None or figures.parse(entry["figure"]).grade is not None:
                 continue
             text = f"{entry['value']:+.3f}"
             sure = entry["low"] > 0 or entry["high"] < 0
