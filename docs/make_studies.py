@@ -22,6 +22,7 @@ from kellgren.study.lab import table as tables
 from kellgren.study.lab.markdown import epochs, number
 from kellgren.vocabulary import FEATURES
 
+_COMPARED = ("accuracy", "qwk", "f1_macro", "accuracy_pm1")
 MARK = re.compile(r"<!-- (STUDY|DIFFERENCES|ATLAS) ([\w-]+):BEGIN")
 
 
@@ -55,14 +56,15 @@ def differences(document: dict[str, Any]) -> str:
     lines = []
     for pair in document["comparisons"]:
         for entry in pair["differences"]:
-            if entry["value"] is None or figures.parse(entry["figure"]).grade is not None:
+            figure = figures.parse(entry["figure"])
+            if entry["value"] is None or figure.grade is not None or figure.name not in _COMPARED:
                 continue
             text = f"{entry['value']:+.3f}"
             sure = entry["low"] > 0 or entry["high"] < 0
             lines.append(
                 [
                     f"{titles[pair['second']]} less {titles[pair['first']]}",
-                    figures.parse(entry["figure"]).title,
+                    figure.title,
                     f"**{text}**" if sure else text,
                     f"{entry['low']:+.3f} to {entry['high']:+.3f}",
                 ]
