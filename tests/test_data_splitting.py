@@ -90,3 +90,6 @@ def test_the_command(folder):
     wrong = CliRunner().invoke(app, ["data", "split", str(folder), "--share", "train"])
     assert wrong.exit_code == 2
     assert "NAME=PARTS" in wrong.output
+    for shares in (["train=2", "train=3"], ["trian=2"]):
+        given = [word for share in shares for word in ("--share", share)]
+        assert CliRunner().invoke(app, ["data", "split", str(folder), *given]).exit_code == 2

@@ -164,7 +164,10 @@ def split(
     """
     from kellgren.data import splitting
 
-    shares = dict(map(_share, share)) if share else splitting.SHARES
+    given = [_share(text) for text in share or ()]
+    if len(dict(given)) < len(given):
+        raise typer.BadParameter("one split is given twice", param_hint="--share")
+    shares = dict(given) or splitting.SHARES
     divided = splitting.split_folder(folder, shares=shares, folds=folds, seed=seed, again=again)
     document = divided.to_dict()
     if as_json:
@@ -181,11 +184,15 @@ def split(
 def _share(text: str) -> tuple[str, int]:
     """`train=5` as a pair."""
     from kellgren.data.folder import check_split
+    from kellgren.errors import BadDataset
 
     name, _, parts = text.partition("=")
     if not parts.isdecimal() or not int(parts):
         raise typer.BadParameter(f"{text!r} is not NAME=PARTS", param_hint="--share")
-    check_split(name, Path("--share"), 1)
+    try:
+        check_split(name, Path(), 1)
+    except BadDataset as error:
+        raise typer.BadParameter(f"split {name!r}: {error.remedy}", param_hint="--share") from error
     return name, int(parts)
 
 

@@ -1,6 +1,6 @@
 """A split of one's own: train, validation, test and folds by patient, each with the whole's mix of KL grades.
 
-Wang 2021 divides 5 : 1 : 3 with the grades' distribution kept, but by film; here no patient is on two sides.
+Wang 2021 divides 5 : 1 : 3 with the grades' distribution kept, but by knee; here no patient is on two sides.
 Needs the study extra (scikit-learn's stratified folds of groups).
 """
 
@@ -22,7 +22,8 @@ from kellgren.extras import require
 from kellgren.vocabulary import KL
 
 SHARES: Final[Mapping[str, int]] = {"train": 5, "val": 1, "test": 3}
-"""Wang 2021, Methods: "training, validation and testing sets with a ratio of 5 : 1 : 3"."""
+"""Wang 2021: "training, validation, and test sets with a ratio of 5:1:3, whose KL distribution keeps
+consistent"."""
 
 
 @dataclass(frozen=True, slots=True)

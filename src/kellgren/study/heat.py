@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from kellgren.assessment import Assessment
 from kellgren.data import DataSet, Knee
-from kellgren.errors import BadDataset, MissingExtra
+from kellgren.errors import BadDataset, KellgrenError, MissingExtra
 from kellgren.grade import Grader
 from kellgren.places import Box
 from kellgren.predict import Model
@@ -199,9 +199,8 @@ def draw(grader: Grader, dataset: DataSet, found: Answers, folder: Path, prefix:
 def _see(grader: Grader, knee: Knee) -> _Seen:
     data = knee.image.read_bytes()
     [assessment] = grader.grade_bytes(data, knee.name, input="crop", side=knee.side, explain=True)
-    assert assessment.overview is not None  # noqa: S101 - for the type checker: asked for
-    assert assessment.maps is not None  # noqa: S101
-    assert assessment.maps_frame is not None  # noqa: S101
+    if assessment.overview is None or assessment.maps is None or assessment.maps_frame is None:
+        raise KellgrenError("no maps to draw", path=knee.name, remedy=f"see obstacle() of {grader.title}")
     crop = assessment.overview.crop
     maps = _spread(assessment.maps["KL"], assessment.maps_frame, (crop.shape[0], crop.shape[1]))
     others = (maps.sum(axis=0) - maps) / (len(maps) - 1)
@@ -251,9 +250,7 @@ def _by_class(wrong: dict[int, _Seen | None], title: str) -> Figure:
     axes = figure.subplots(len(wrong), KL.classes + 1)
     for line, (grade, seen) in enumerate(wrong.items()):
         if seen is None:
-            _nothing(axes[line, 0], f"read KL {grade}: no knee\ngraded wrong")
-            for empty in axes[line, 1:]:
-                empty.set_axis_off()
+            _empty(axes[line], f"read KL {grade}: no knee\ngraded wrong")
             continue
         _crop(axes[line, 0], seen, f"read KL {grade}")
         p = np.array(seen.assessment["KL"].probabilities)
@@ -274,9 +271,7 @@ def _with_bars(sure: dict[int, list[_Seen]], grader: Grader) -> Figure:
     axes = figure.subplots(len(chosen), len(tasks) + 2, width_ratios=(2.0, 2.0, *[1.25] * len(tasks)))
     for line, (grade, seen) in enumerate(chosen.items()):
         if seen is None:
-            _nothing(axes[line, 0], f"KL {grade}: no knee\ngraded right")
-            for empty in axes[line, 1:]:
-                empty.set_axis_off()
+            _empty(axes[line], f"KL {grade}: no knee\ngraded right")
             continue
         _crop(axes[line, 0], seen, f"read KL {grade}")
         decided = seen.assessment["KL"].grade
@@ -334,6 +329,12 @@ def _overlay(axes: Axes, seen: _Seen, grade: int, scale: float, title: str) -> N
 def _nothing(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=8, transform=axes.transAxes)
     axes.set_axis_off()
+
+
+def _empty(line: npt.NDArray[np.object_], text: str) -> None:
+    """A line of panels without a knee."""
+    for axes in line:
+        _nothing(axes, text if axes is line[0] else "")
 
 
 def _percent(seen: _Seen, grade: int) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -211,6 +212,13 @@ def read(path: Path) -> dict[str, Any] | None:
         return None
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return document
+
+
+def total(values: Iterable[float | None]) -> float | None:
+    """The sum of costs, None if one of them is not known."""
+    each = list(values)
+    known = [value for value in each if value is not None]
+    return sum(known) if len(known) == len(each) else None
 
 
 def status(folder: Path, evaluation: str, epochs: int) -> str:

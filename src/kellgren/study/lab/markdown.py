@@ -218,6 +218,6 @@ def epochs(cost: dict[str, Any]) -> str:
     """Epochs and best epoch of each seed; a run that the clock ended says so."""
     each = zip(cost["epochs"], cost["best_epoch"], cost["stopped"], strict=True)
     return ", ".join(
-        f"{epochs} ({best}){', out of time' if stopped == 'out of time' else ''}"
+        f"{epochs}{'' if best is None else f' ({best})'}{', out of time' if stopped == 'out of time' else ''}"
         for epochs, best, stopped in each
     )

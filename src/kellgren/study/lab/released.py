@@ -124,17 +124,11 @@ def _cost(chosen: Released) -> dict[str, Any]:
     sizes = [(part.get("parity") or {}).get("parameters") for part in parts]
     minutes = [one.get("minutes") for one in chosen.learned]
     return {
-        "parameters": _sum(sizes),
+        "parameters": cells.total(sizes),
         "macs": None,
         "epochs": max((one.get("epochs") or 0 for one in chosen.learned), default=0),
-        "best_epoch": chosen.learned[0].get("best_epoch"),
-        "train_seconds": _sum([None if value is None else 60 * value for value in minutes]),
+        "best_epoch": chosen.learned[0].get("best_epoch") if len(chosen.learned) == 1 else None,
+        "train_seconds": cells.total(None if value is None else 60 * value for value in minutes),
         "peak_bytes": None,
         "machine": ", ".join(dict.fromkeys(str(one.get("hardware")) for one in chosen.learned)),
     }
-
-
-def _sum(values: list[float | None]) -> float | None:
-    """The sum, None if one of them is not known."""
-    known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None

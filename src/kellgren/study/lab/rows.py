@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -173,7 +173,10 @@ def _searched(row: Row, seed: int, out: Path, study: dict[str, Any]) -> tuple[vo
 def _sum_costs(members: Sequence[Found]) -> dict[str, Any]:
     costs = [member.cost for member in members]
     return {
-        **{name: _sum(cost[name] for cost in costs) for name in ("parameters", "macs", "train_minutes")},
+        **{
+            name: cells.total(cost[name] for cost in costs)
+            for name in ("parameters", "macs", "train_minutes")
+        },
         "peak_bytes": max(cost["peak_bytes"] or 0 for cost in costs) or None,
         "machine": sorted({machine for cost in costs for machine in cost["machine"]}),
         "init": ", ".join(dict.fromkeys(cost["init"] or "random" for cost in costs)),
@@ -181,12 +184,6 @@ def _sum_costs(members: Sequence[Found]) -> dict[str, Any]:
         "best_epoch": [],
         "stopped": [],
     }
-
-
-def _sum(values: Iterable[float | None]) -> float | None:
-    """The sum, None if one of them is not known."""
-    each = list(values)
-    return None if None in each else sum(value for value in each if value is not None)
 
 
 def _judge(found: Found, wanted: Sequence[Figure], *, draws: int) -> None:
