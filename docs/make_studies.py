@@ -19,7 +19,7 @@ from make_results import RESULTS, filled, table
 
 from kellgren.study.lab import figures
 from kellgren.study.lab import table as tables
-from kellgren.study.lab.markdown import epochs, number
+from kellgren.study.lab.markdown import epochs, number, trainings
 from kellgren.vocabulary import FEATURES
 
 _COMPARED = ("accuracy", "qwk", "f1_macro", "accuracy_pm1")
@@ -45,7 +45,7 @@ def _row(row: dict[str, Any], shown: list[str]) -> list[str]:
         f"{cost['macs'] / 1e9:.2f} G" if cost["macs"] else "",
         epochs(cost),
         f"{cost['train_minutes']:.0f}" if cost["train_minutes"] is not None else "",
-        ", ".join(map(str, row["seeds"])),
+        trainings(row),
         *(number(row["figures"].get(name)) for name in shown),
     ]
 

@@ -1,6 +1,7 @@
 """Plans, votes and tables of `kellgren study`: what needs no training."""
 
 import csv
+import itertools
 import json
 import re
 from dataclasses import fields
@@ -157,6 +158,38 @@ def test_everybody_is_compared_with_one():
         ({"rows": []}, "there is none"),
         ({"printed": [{"row": "on", "figure": "KL.qwk", "value": 1.0, "where": ""}]}, "did you mean 'one'"),
         ({"split": "test"}, "one of val, held_out"),
+        ({"rows": [{"name": "a", "recipe": "joint", "folds": [-1]}]}, "counted from 0"),
+        (
+            {
+                "rows": [
+                    {"name": "a", "recipe": "joint", "folds": [0, 1]},
+                    {"name": "v", "vote": {"of": ["a"]}},
+                ]
+            },
+            "trainings: all",
+        ),
+        (
+            {
+                "rows": [
+                    *small()["rows"],
+                    {"name": "v", "vote": {"of": ["one"], "decision": {"KLL": "median"}}},
+                ]
+            },
+            "did you mean 'KL'",
+        ),
+        (
+            {"rows": [*small()["rows"], {"name": "v", "vote": {"of": ["one"], "decision": {"KL": "mean"}}}]},
+            "one of argmax, median",
+        ),
+        (
+            {
+                "rows": [
+                    *small()["rows"],
+                    {"name": "v", "vote": {"of": ["one"], "rule": "hard", "decision": {"KL": "median"}}},
+                ]
+            },
+            "count ballots",
+        ),
     ],
 )
 def test_a_wrong_plan_names_the_nearest(changes, words):
@@ -346,11 +379,19 @@ def test_voters_need_the_same_readings_and_some_knee():
 # Saved predictions
 
 
-def write_predictions(path, probabilities, truth, *, failed=(), split="val", tasks=("KL", "OA", "FL")):
+def write_predictions(
+    path, probabilities, truth, *, failed=(), split="val", tasks=("KL", "OA", "FL"), knees=None
+):
     names = ("name", "split", "patient", *(f"{task}_true" for task in tasks), *columns(tasks))
     with TableWriter(path, names) as stream:
         for i, (p, grade) in enumerate(zip(probabilities, truth, strict=True)):
-            row = {"name": f"k{i:03}", "split": split, "patient": f"p{i // 2}", "KL_true": grade, "file": "x"}
+            row = {
+                "name": knees[i] if knees else f"k{i:03}",
+                "split": split,
+                "patient": f"p{i // 2}",
+                "KL_true": grade,
+                "file": "x",
+            }
             if i in failed:
                 stream.write(row | {"status": "failed"})
                 continue
@@ -452,12 +493,12 @@ def test_differences_are_of_the_knees_that_both_graded():
     assert (entry["first"], entry["second"]) == (1.0, 1.0)
 
 
-def study_folder(tmp_path, *, answered=("one", "two"), seeds=(0,)):
+def study_folder(tmp_path, *, answered=("one", "two"), seeds=(0,), folds=(), vote=None):
     """A study of two rows and a vote, its cells filled with made predictions."""
     rows_ = [
-        {"name": "one", "recipe": "joint", "group": "g"},
-        {"name": "two", "recipe": "joint", "group": "g"},
-        {"name": "both", "vote": {"of": ["one", "two"], "rule": "soft"}},
+        {"name": "one", "recipe": "joint", "group": "g", "folds": list(folds)},
+        {"name": "two", "recipe": "joint", "group": "g", "folds": list(folds)},
+        {"name": "both", "vote": {"of": ["one", "two"], "rule": "soft"} | (vote or {})},
     ]
     printed = [{"row": "one", "figure": "KL.accuracy", "value": 0.7, "where": "Table 1", "differs": ["data"]}]
     chosen = plan.from_dict(
@@ -477,11 +518,10 @@ def study_folder(tmp_path, *, answered=("one", "two"), seeds=(0,)):
     brief = {}
     for name in ("one", "two"):
         brief[name] = []
-        for seed in seeds:
-            key = f"{name}{seed}"
-            brief[name].append(
-                {"key": key, "seed": seed, "epochs": 5, "init": None, "recipe": {"loss": {"KL": {}}}}
-            )
+        for seed, fold in itertools.product(seeds, folds or (0,)):
+            key = f"{name}{seed}{fold}"
+            about = {"key": key, "seed": seed, "fold": fold}
+            brief[name].append({**about, "epochs": 5, "init": None, "recipe": {"loss": {"KL": {}}}})
             if name not in answered:
                 continue
             folder = tmp_path / "cells" / key / "evaluations" / "val"
@@ -559,6 +599,61 @@ def test_several_seeds(tmp_path):
     assert one["seeds"] == [0, 1]
     assert one["figures"]["KL.accuracy"]["seed_low"] == one["figures"]["KL.accuracy"]["seed_high"] == 0.75
     assert "mcnemar_p" not in document["comparisons"][0]["differences"][0]
+
+
+def test_several_folds_and_one_vote_of_all(tmp_path):
+    folder = study_folder(tmp_path, folds=(0, 1, 2), vote={"trainings": "all"})
+    document = table.build(folder, draws=100)
+    one, _, both = document["rows"]
+    assert (one["seeds"], one["folds"]) == ([0], [0, 1, 2])
+    assert len(one["cost"]["epochs"]) == 3
+    assert both["cost"]["parameters"] == 2 * 3 * 2_000_000, "six networks vote"
+    assert both["figures"]["KL.accuracy"]["seed_low"] == both["figures"]["KL.accuracy"]["seed_high"]
+    assert "0 (folds 0, 1, 2)" in markdown.render(document)
+    cells.write(tmp_path / "cells" / "two01" / cells.FAILED, {"reason": "no memory"})
+    (tmp_path / "cells" / "two01" / "evaluations" / "val" / "metrics.json").unlink()
+    assert table.build(folder, draws=100)["rows"][1]["state"] == "seed 0 fold 1 failed: no memory"
+
+
+def test_all_trainings_vote_once_and_not_by_seed(tmp_path):
+    """Of three networks two say 0 with 0.4, one says 1 with 1: the mean says 1."""
+    folder = study_folder(tmp_path, seeds=(0, 1, 2), vote={"of": ["one"], "trainings": "all"})
+    truth = [1] * 8
+    for seed, probabilities in enumerate([[0.6, 0.4, 0, 0, 0], [0.6, 0.4, 0, 0, 0], [0, 1.0, 0, 0, 0]]):
+        path = tmp_path / "cells" / f"one{seed}0" / "evaluations" / "val" / "predictions.csv"
+        write_predictions(path, np.tile(probabilities, (8, 1)), truth)
+    one, _, all_of_one = table.build(folder, draws=100)["rows"]
+    assert one["figures"]["KL.accuracy"]["value"] == pytest.approx(1 / 3)
+    assert all_of_one["figures"]["KL.accuracy"]["value"] == 1.0
+
+
+def test_held_out_folds_answer_for_their_own_knees(tmp_path):
+    """Two folds of eight knees each: the row is judged on all sixteen, each by one network."""
+    folder = study_folder(tmp_path, folds=(0, 1), vote={"trainings": "all"})
+    study = json.loads((folder / STUDY).read_text())
+    (folder / STUDY).write_text(json.dumps(study | {"held_out_evaluation": "val"}))
+    for name in ("one", "two"):
+        path = tmp_path / "cells" / f"{name}01" / "evaluations" / "val" / "predictions.csv"
+        write_predictions(path, one_hot(0, 1), [0, 0], knees=["x", "y"])
+    one = table.build(folder, draws=100)["rows"][0]
+    assert one["n"] == 10
+    assert one["figures"]["KL.accuracy"]["value"] == pytest.approx((6 + 1) / 10)
+    (tmp_path / "cells" / "one01" / "evaluations" / "val" / "metrics.json").unlink()
+    one = table.build(folder, draws=100)["rows"][0]
+    assert one["figures"] == {}, "of a seed with a fold missing nothing is said"
+
+
+def test_a_knee_is_in_one_fold():
+    with pytest.raises(BadDataset, match="'a' is in two of the folds"):
+        predictions.together([answers(one_hot(0), [0], names=["a"]), answers(one_hot(0), [0], names=["a"])])
+
+
+def test_a_soft_vote_decides_as_it_is_told():
+    voices = [np.array([[0.4, 0.2, 0.3, 0.1, 0.0]])]
+    assert voting.decide(voices, "soft")[1].tolist() == [0]
+    assert voting.decide(voices, "soft", "median")[1].tolist() == [1]
+    one = answers(voices[0], [1])
+    assert voting.join([one, one], "soft", {"KL": "median"}).decided["KL"].tolist() == [1]
 
 
 def test_state_of_a_cell(tmp_path):

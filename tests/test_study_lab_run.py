@@ -295,3 +295,27 @@ def test_what_cannot_be_is_said_before_anything_is_trained(study, phantom_set):
     held = dataclasses.replace(study.plan, split="held_out")
     with pytest.raises(BadRecipe, match="leave --test-data out"):
         run(held, dataclasses.replace(study.settings, test_data=phantom_set))
+
+
+def test_every_knee_is_answered_by_the_network_that_left_it_out(study, monkeypatch):
+    row = {"name": "crossed", "recipe": study.plan.row("other").recipe, "folds": [0, 1]}
+    values = {"name": "folds", "title": "T", "source": "nobody", "figures": ["KL.accuracy"]}
+    rows = [row | {"set": ["optimise.phases.0.epochs=1"]}]
+    chosen = plan.from_dict({**values, "rows": rows, "split": "held_out"}, size="small")
+    started = []
+
+    def here(title, cell, job, share, stop):
+        started.append(title)
+        worker.work(worker.Job(**job))
+
+    monkeypatch.setattr(laboratory, "_train", here)
+    settings = dataclasses.replace(study.settings, bundle=False)
+    folder = laboratory.run(chosen, settings)
+    assert started == ["crossed, seed 0, fold 1"], "of fold 0 it is the cell of `other`"
+    train = data.load(settings.data).select(split="train")
+    [found] = table.build(folder, draws=50)["rows"]
+    assert (found["state"], found["folds"]) == ("done", [0, 1])
+    assert found["n"] == sum(knee.fold in (0, 1) for knee in train)
+    absent = dataclasses.replace(chosen, rows=(dataclasses.replace(chosen.rows[0], folds=(0, 9)),))
+    with pytest.raises(BadDataset, match="no knees in"):
+        laboratory.run(absent, settings)

@@ -48,7 +48,7 @@ class Settings:
         out: The study's folder: `cells/` for all plans, a folder of tables for each.
         size: Of the recipes.
         seeds: For rows that name none.
-        fold: Held-out fold.
+        fold: Held-out fold, for rows that name none.
         init: Initial weights, used where they hold a row's backbones.
         epochs: Instead of the recipes' own.
         test_data: Another data set folder to judge on.
@@ -108,9 +108,10 @@ def run(chosen: Plan, settings: Settings) -> Path:
         if one.row in wanted and settings.bundle:
             released.judge(one, evaluations, fold=settings.fold, test_looks=looks)
     jobs = {
-        cell.key: (f"{name}, seed {cell.seed}", cell)
+        cell.key: (f"{name}, seed {cell.seed}" + (f", fold {cell.fold}" if len(folds) > 1 else ""), cell)
         for name in by_row
         if name in wanted
+        for folds in [{cell.fold for cell in by_row[name]}]
         for cell in by_row[name]
     }
     open_jobs = [
@@ -150,9 +151,9 @@ def _check(chosen: Plan, settings: Settings, dataset: DataSet, judged: DataSet) 
         )
     if chosen.split == "val":
         judged.select(split=settings.split)
-    if settings.fold >= 0:
-        dataset.select(split="train", folds={settings.fold})
-    elif _chooses(chosen):
+    for fold in sorted({settings.fold, *(fold for row in chosen.rows for fold in row.folds)} - {-1}):
+        dataset.select(split="train", folds={fold})
+    if settings.fold < 0 and _chooses(chosen):
         raise BadRecipe(f"plan {chosen.name!r} needs a held-out fold", remedy="give --fold")
 
 
@@ -167,8 +168,9 @@ def _cells(row: Row, settings: Settings, dataset: DataSet) -> list[Cell]:
     init = settings.init if row.init == "given" else None
     values = plan.document(row, size=settings.size, epochs=settings.epochs)
     return [
-        cells.make(values, dataset, settings.out, seed=seed, fold=settings.fold, init=init)
+        cells.make(values, dataset, settings.out, seed=seed, fold=fold, init=init)
         for seed in row.seeds or settings.seeds
+        for fold in row.folds or (settings.fold,)
     ]
 
 
@@ -210,6 +212,7 @@ def _brief(cell: Cell) -> dict[str, Any]:
     return {
         "key": cell.key,
         "seed": cell.seed,
+        "fold": cell.fold,
         "epochs": cell.recipe.optimise.epochs,
         "init": None if cell.identity["init"] is None else ", ".join(cell.identity["init"]),
         "recipe": cell.identity["recipe"],

@@ -52,7 +52,7 @@ def _judged(document: dict[str, Any]) -> str:
         n += ", by the networks themselves: neither calibrated nor with test-time looks"
     return (
         f"Size `{document['size']}`, judged on {where}{n}. In brackets 95 % intervals over patients of the "
-        "mean over seeds; with several seeds their range follows."
+        "mean over trainings; with several seeds or folds their range follows."
     )
 
 
@@ -78,9 +78,7 @@ def _figures(document: dict[str, Any], named: Sequence[tuple[str, Figure]]) -> s
     for row in document["rows"]:
         title = f"**{row['title']}**" if row["best_of_group"] else row["title"]
         values = [number(row["figures"].get(name)) for name, _ in named]
-        lines.append(
-            [title, *values, ", ".join(map(str, row["seeds"])), "" if row["state"] == DONE else row["state"]]
-        )
+        lines.append([title, *values, trainings(row), "" if row["state"] == DONE else row["state"]])
     return _table(["row", *(figure.title for _, figure in named), "seeds", "state"], lines)
 
 
@@ -212,6 +210,12 @@ def _cost(document: dict[str, Any]) -> str:
         "machine",
     ]
     return _table(header, lines) if lines else ""
+
+
+def trainings(row: dict[str, Any]) -> str:
+    """Seeds of a row, and folds where it left out several."""
+    seeds = ", ".join(map(str, row["seeds"]))
+    return f"{seeds} (folds {', '.join(map(str, row['folds']))})" if len(row["folds"]) > 1 else seeds
 
 
 def epochs(cost: dict[str, Any]) -> str:

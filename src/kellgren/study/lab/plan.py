@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import yaml
 
+from kellgren.calibrate import DecisionRule
 from kellgren.errors import BadRecipe
 from kellgren.learn import documents
 from kellgren.study.lab import figures
@@ -31,13 +32,18 @@ class Vote:
     """Rows that vote.
 
     Attributes:
-        of: Names of the rows; each votes with its network of the same seed.
+        of: Names of the rows.
         rule: `soft`, `hard` or `mixed` (`kellgren.vote`), or `search`: members and rule are those that are
             best on the held-out fold.
+        trainings: `by_seed` has one vote for each seed, among the rows' networks of that seed. `all` has one
+            vote among all trainings of the rows, of every seed and fold.
+        decision: How a soft vote decides a task's grade; the most probable one where it does not say.
     """
 
     of: tuple[str, ...] = ()
     rule: Literal["soft", "hard", "mixed", "search"] = "soft"
+    trainings: Literal["by_seed", "all"] = "by_seed"
+    decision: dict[str, DecisionRule] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class Row:
         set: Values of the recipe to exchange, as `kellgren train --set`.
         without: Parts of the recipe to leave out: `views.clahe`, `tasks.OA`.
         seeds: Seeds, one training each; empty means those of the command line.
+        folds: Folds to leave out in turn, one training each; empty means that of the command line.
         init: `given` starts from the command line's initial weights where they hold the row's backbones;
             `random` never does.
         vote: Of which rows.
@@ -66,6 +73,7 @@ class Row:
     set: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    folds: tuple[int, ...] = ()
     init: Literal["given", "random"] = "given"
     vote: Vote = Vote()
     group: str = ""
@@ -253,7 +261,9 @@ def _filled(value: Any, words: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any 
 
 
 def _sized(row: dict[str, Any], size: str) -> dict[str, Any]:
-    return row | {key: _of_size(row[key], size, key) for key in ("set", "without") if key in row}
+    return row | {
+        key: _of_size(row[key], size, key) for key in ("set", "without", "seeds", "folds") if key in row
+    }
 
 
 def _of_size(value: Any, size: str, where: str) -> list[Any]:  # noqa: ANN401 - any YAML value
@@ -298,19 +308,37 @@ def _check_row(plan: Plan, row: Row, before: list[str]) -> None:
     where = f"plan row {row.name!r}"
     if sum(map(bool, (row.recipe, row.bundle, row.vote.of))) != 1:
         raise BadRecipe(f"{where} has a recipe, a bundle or a vote, one of the three")
-    if row.bundle and (row.set or row.without or row.seeds):
+    if row.bundle and (row.set or row.without or row.seeds or row.folds):
         raise BadRecipe(
-            f"{where}: a bundle is judged as it is", remedy="give set, without and seeds to recipes"
+            f"{where}: a bundle is judged as it is", remedy="give set, without, seeds and folds to recipes"
         )
+    if any(fold < 0 for fold in row.folds):
+        raise BadRecipe(f"{where}: folds {list(row.folds)}: folds are counted from 0")
     for member in row.vote.of:
         plan.row(member)
         if member not in before:
             raise BadRecipe(f"{where} votes with {member!r}, which comes after it")
         if plan.row(member).vote.of:
             raise BadRecipe(f"{where} votes with {member!r}, which is a vote itself")
+        if plan.row(member).folds and plan.split == "val" and row.vote.trainings == "by_seed":
+            raise BadRecipe(
+                f"{where} votes with {member!r}, which is trained for several folds",
+                remedy="vote among all of them: trainings: all",
+            )
+    _check_decision(row, where)
     known = documents.available()
     if row.recipe and Path(row.recipe).suffix not in (".yaml", ".yml") and row.recipe not in known:
         raise BadRecipe(f"{where}: no recipe {row.recipe!r}", remedy=documents.nearest(row.recipe, known))
+
+
+def _check_decision(row: Row, where: str) -> None:
+    if row.vote.decision and row.vote.rule != "soft":
+        raise BadRecipe(f"{where}: only soft votes have a decision, {row.vote.rule} ones count ballots")
+    for task in row.vote.decision:
+        if task not in TASKS:
+            raise BadRecipe(
+                f"{where}: decision: no task {task!r}", remedy=documents.nearest(task, tuple(TASKS))
+            )
 
 
 def _remove(values: dict[str, Any], path: str, row: str) -> None:

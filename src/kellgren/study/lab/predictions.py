@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -150,6 +151,33 @@ def common(each: Sequence[Predictions]) -> list[Predictions]:
             if (one.truth[task] != kept[0].truth[task])[both].any():
                 raise BadDataset(f"other {task} readings than in {kept[0].source}", path=one.source)
     return kept
+
+
+def together(parts: Sequence[Predictions]) -> Predictions:
+    """The predictions of different knees as one: of folds, each answered by the network that left it out.
+
+    Raises:
+        BadDataset: If a knee is in two of them.
+    """
+    names = [name for part in parts for name in part.names]
+    order = np.argsort(names, kind="stable")
+    twice = next((names[i] for i, j in itertools.pairwise(order) if names[i] == names[j]), None)
+    if twice is not None:
+        raise BadDataset(f"knee {twice!r} is in two of the folds", path=parts[0].source)
+
+    def stacked(each: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        return np.concatenate(each)[order]
+
+    graded = [task for task in TASKS if all(task in part.probabilities for part in parts)]
+    return Predictions(
+        source=parts[0].source,
+        names=tuple(names[i] for i in order),
+        patients=stacked([part.patients for part in parts]),
+        split=tuple(sorted({split for part in parts for split in part.split})),
+        probabilities={task: stacked([part.probabilities[task] for part in parts]) for task in graded},
+        decided={task: stacked([part.decided[task] for part in parts]) for task in graded},
+        truth={task: stacked([part.truth[task] for part in parts]) for task in graded},
+    )
 
 
 def write_probabilities(

@@ -34,12 +34,14 @@ class Found:
     Attributes:
         row: The row.
         state: `done`, or why not.
-        seeds: Of the trainings that are done.
-        answers: Predictions, one a seed.
-        values: By figure, one value a seed.
-        drawn: By figure, (B,) its mean over seeds in each draw of patients.
-        cost: Summed over the members of a vote, of one training each.
+        seeds: Of the answers.
+        answers: Predictions, one a training. On held-out folds one a seed: each knee is answered by the
+            network that left it out.
+        values: By figure, one value an answer.
+        drawn: By figure, (B,) its mean over answers in each draw of patients.
+        cost: Of one training; summed over all that vote.
         chosen: What a search chose.
+        folds: That the trainings left out, where the row has several.
     """
 
     row: Row
@@ -50,6 +52,7 @@ class Found:
     drawn: dict[Figure, FloatArray] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
     chosen: dict[str, Any] | None = None
+    folds: tuple[int, ...] = ()
 
 
 def plan_of(study: dict[str, Any]) -> Plan:
@@ -88,21 +91,39 @@ def find(out: Path, study: dict[str, Any], *, draws: int = DRAWS) -> list[Found]
 
 def _trained(row: Row, out: Path, study: dict[str, Any]) -> Found:
     brief = study["cells"][row.name]
+    folds = tuple(dict.fromkeys(cell["fold"] for cell in brief)) if row.folds else ()
     folders = [out / "cells" / cell["key"] for cell in brief]
     states = [
         cells.status(folder, study["evaluation"], cell["epochs"])
         for folder, cell in zip(folders, brief, strict=True)
     ]
     done = [i for i, state in enumerate(states) if state == DONE]
-    open_ = [f"seed {brief[i]['seed']} {state}" for i, state in enumerate(states) if state != DONE]
-    costs = [cells.read(folders[i] / cells.COST) or {} for i in done]
+    open_ = [
+        f"seed {cell['seed']}" + (f" fold {cell['fold']} " if len(folds) > 1 else " ") + state
+        for cell, state in zip(brief, states, strict=True)
+        if state != DONE
+    ]
+    answers = [
+        (brief[i]["seed"], predictions.read(folders[i] / "evaluations" / study["evaluation"])) for i in done
+    ]
+    if len(folds) > 1 and study["evaluation"] == study["held_out_evaluation"]:
+        answers = _out_of_fold(answers, len(folds))
     return Found(
         row,
         DONE if not open_ else states[0] if len(states) == 1 else "; ".join(open_),
-        tuple(brief[i]["seed"] for i in done),
-        [predictions.read(folders[i] / "evaluations" / study["evaluation"]) for i in done],
-        cost=_mean_cost(costs, [brief[i] for i in done]),
+        tuple(seed for seed, _ in answers),
+        [answer for _, answer in answers],
+        folds=folds,
+        cost=_mean_cost([cells.read(folders[i] / cells.COST) or {} for i in done], [brief[i] for i in done]),
     )
+
+
+def _out_of_fold(answers: Sequence[tuple[int, Predictions]], folds: int) -> list[tuple[int, Predictions]]:
+    """One answer for each seed of which every fold is there: each knee by the network that left it out."""
+    by_seed: dict[int, list[Predictions]] = {}
+    for seed, answer in answers:
+        by_seed.setdefault(seed, []).append(answer)
+    return [(seed, predictions.together(parts)) for seed, parts in by_seed.items() if len(parts) == folds]
 
 
 def _mean_cost(costs: Sequence[dict[str, Any]], brief: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -133,7 +154,8 @@ def _voted(row: Row, members: Sequence[Found], out: Path, study: dict[str, Any])
     if waiting:
         return Found(row, f"waits for {', '.join(waiting)}")
     seeds = [seed for seed in members[0].seeds if all(seed in member.seeds for member in members)]
-    if not seeds:
+    every = row.vote.trainings == "all"
+    if not seeds and (not every or row.vote.rule == "search"):
         return Found(row, "its members have no seed in common")
     chosen = None
     if row.vote.rule == "search":
@@ -144,19 +166,33 @@ def _voted(row: Row, members: Sequence[Found], out: Path, study: dict[str, Any])
         members, rule = [members[i] for i in best.members], best.rule
     else:
         rule = row.vote.rule
-    joined = [
-        voting.join([member.answers[member.seeds.index(seed)] for member in members], rule) for seed in seeds
-    ]
-    return Found(row, DONE, tuple(seeds), joined, cost=_sum_costs(members), chosen=chosen)
+    if every:
+        seeds = list(dict.fromkeys(seed for member in members for seed in member.seeds))
+        ballots = [[answer for member in members for answer in member.answers]]
+    else:
+        ballots = [[member.answers[member.seeds.index(seed)] for member in members] for seed in seeds]
+    return Found(
+        row,
+        DONE,
+        tuple(seeds),
+        [voting.join(voters, rule, row.vote.decision) for voters in ballots],
+        cost=_sum_costs(members, every),
+        chosen=chosen,
+        folds=tuple(dict.fromkeys(fold for member in members for fold in member.folds)),
+    )
 
 
 def _searched(row: Row, seed: int, out: Path, study: dict[str, Any]) -> tuple[voting.Choice, dict[str, Any]]:
-    """The vote that is best on the held-out fold with the networks of a seed, and the same for the table."""
-    keys = [
-        next(cell["key"] for cell in study["cells"][name] if cell["seed"] == seed) for name in row.vote.of
-    ]
+    """The vote that is best on the held-out folds with the networks of a seed, and the same for the table."""
     held = [
-        predictions.read(out / "cells" / key / "evaluations" / study["held_out_evaluation"]) for key in keys
+        predictions.together(
+            [
+                predictions.read(out / "cells" / cell["key"] / "evaluations" / study["held_out_evaluation"])
+                for cell in study["cells"][name]
+                if cell["seed"] == seed
+            ]
+        )
+        for name in row.vote.of
     ]
     ranked = voting.search(held)
     best = ranked[0]
@@ -170,11 +206,16 @@ def _searched(row: Row, seed: int, out: Path, study: dict[str, Any]) -> tuple[vo
     }
 
 
-def _sum_costs(members: Sequence[Found]) -> dict[str, Any]:
+def _sum_costs(members: Sequence[Found], every: bool) -> dict[str, Any]:
+    """Of one training of each member, or of every one of them."""
     costs = [member.cost for member in members]
+    counts = [len(cost["epochs"]) if every else 1 for cost in costs]
     return {
         **{
-            name: cells.total(cost[name] for cost in costs)
+            name: cells.total(
+                None if cost[name] is None else count * cost[name]
+                for cost, count in zip(costs, counts, strict=True)
+            )
             for name in ("parameters", "macs", "train_minutes")
         },
         "peak_bytes": max(cost["peak_bytes"] or 0 for cost in costs) or None,
@@ -283,8 +324,8 @@ def _on_common(first: Found, second: Found, wanted: Sequence[Figure], *, draws: 
     kept = predictions.common([*first.answers, *second.answers])
     split = len(first.answers)
     pair = (
-        Found(first.row, first.state, first.seeds, kept[:split]),
-        Found(second.row, second.state, second.seeds, kept[split:]),
+        Found(first.row, first.state, first.seeds, answers=kept[:split]),
+        Found(second.row, second.state, second.seeds, answers=kept[split:]),
     )
     for found in pair:
         _judge(found, wanted, draws=draws)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -141,12 +142,13 @@ def _row(one: Found, wanted: Sequence[Figure], best: bool) -> dict[str, Any]:
         "best_of_group": best,
         "note": one.row.note,
         "state": one.state,
-        "seeds": list(one.seeds),
+        "seeds": list(dict.fromkeys(one.seeds)),
+        "folds": list(one.folds),
         "n": len(one.answers[0].names) if one.answers else None,
         "figures": {name: _figure(one, figure) for name, figure in _named(wanted) if figure in one.values},
         "cost": one.cost,
         "chosen": one.chosen,
-        "vote": {"of": list(one.row.vote.of), "rule": one.row.vote.rule} if one.row.vote.of else None,
+        "vote": asdict(one.row.vote) if one.row.vote.of else None,
     }
 
 
@@ -158,7 +160,7 @@ def _named(wanted: Sequence[Figure]) -> list[tuple[str, Figure]]:
 
 
 def _figure(one: Found, figure: Figure) -> dict[str, Any]:
-    """Mean over seeds, its interval over patients, and the range over seeds."""
+    """Mean over trainings, its interval over patients, and the range over trainings."""
     low, high = rows.interval(one.drawn[figure])
     values = one.values[figure]
     return figures.to_json(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from kellgren import vote
+from kellgren import calibrate, vote
+from kellgren.calibrate import DecisionRule
 from kellgren.errors import BadDataset
 from kellgren.study import metrics
 from kellgren.study.evaluate import TEST_SPLITS
@@ -29,20 +30,24 @@ _SAME: Final = 9
 """Decimals to which equal shares of votes agree: they are sums in different orders."""
 
 
-def decide(voices: Sequence[FloatArray], rule: Rule) -> tuple[FloatArray, IntArray]:
+def decide(
+    voices: Sequence[FloatArray], rule: Rule, decision: DecisionRule = "argmax"
+) -> tuple[FloatArray, IntArray]:
     """What the members say together.
 
     Args:
         voices: Members' probabilities, each (N, C); every member has one vote.
-        rule: `soft`: the mean probability decides. `hard`: the grade most members hold most probable, of
-            equal ones the smallest. `mixed`: the same, but of equal ones that of most mean probability.
+        rule: `soft`: the mean probability decides, by `decision`. `hard`: the grade most members hold most
+            probable, of equal ones the smallest. `mixed`: the same, but of equal ones that of most mean
+            probability.
+        decision: Of a soft vote.
 
     Returns:
         Joined probabilities (N, C), rows sum to 1, and decided grades (N,).
     """
     joined = vote.join(voices, [1.0] * len(voices), rule)
     if rule == "soft":
-        return joined, joined.argmax(axis=1)
+        return joined, calibrate.decide(joined, decision)
     ballots = np.eye(joined.shape[1], dtype=np.int64)[np.stack(voices).argmax(axis=2)].sum(axis=0)
     if rule == "hard":
         return joined, ballots.argmax(axis=1)
@@ -51,8 +56,15 @@ def decide(voices: Sequence[FloatArray], rule: Rule) -> tuple[FloatArray, IntArr
     return joined, np.where(tied, soft.round(_SAME), -1.0).argmax(axis=1)
 
 
-def join(members: Sequence[Predictions], rule: Rule) -> Predictions:
+def join(
+    members: Sequence[Predictions], rule: Rule, decision: Mapping[str, DecisionRule] | None = None
+) -> Predictions:
     """The predictions of a vote, on the knees and tasks that all members have.
+
+    Args:
+        members: Each has one voice.
+        rule: How they vote.
+        decision: Of soft votes by task; the most probable grade where it does not say.
 
     Raises:
         BadDataset: If they have none in common.
@@ -61,7 +73,11 @@ def join(members: Sequence[Predictions], rule: Rule) -> Predictions:
     tasks = [task for task in TASKS if all(task in one.probabilities for one in kept)]
     if not tasks:
         raise BadDataset("no task is in all of the predictions", path=members[0].source)
-    answers = {task: decide([one.probabilities[task] for one in kept], rule) for task in tasks}
+    rules = decision or {}
+    answers = {
+        task: decide([one.probabilities[task] for one in kept], rule, rules.get(task, "argmax"))
+        for task in tasks
+    }
     return replace(
         kept[0],
         probabilities={task: answer[0] for task, answer in answers.items()},
