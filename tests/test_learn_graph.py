@@ -9,6 +9,7 @@ pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402 - after the check that torch is there
 from torch import nn  # noqa: E402 - after the check that torch is there
 
 from kellgren.learn import export, graph, networks  # noqa: E402
@@ -172,3 +173,21 @@ def test_several_inputs_of_different_sizes(tiny_recipe, tmp_path):
     np.testing.assert_allclose(found, net(*views)["KL"].detach().numpy(), atol=1e-5)
     swapped = [views[0].flip(0), views[1]]
     assert graph.largest_difference(net, recipe, tmp_path / "g.onnx", swapped) < 1e-6
+
+
+def test_operations_of_a_graph_by_hand():
+    """A grouped convolution, a matrix product and a linear layer; what is no product does not count."""
+    nodes = [
+        helper.make_node("Conv", ["joint", "kernel"], ["maps"], group=2, pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["maps"], ["positive"]),
+        helper.make_node("Flatten", ["positive"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "mix"], ["mixed"]),
+        helper.make_node("Gemm", ["mixed", "weight"], ["logits"], transB=1),
+    ]
+    sizes = {"kernel": (6, 2, 3, 3), "mix": (6 * 8 * 5, 7), "weight": (3, 7)}
+    weights = [numpy_helper.from_array(np.zeros(size, np.float32), name) for name, size in sizes.items()]
+    joint = helper.make_tensor_value_info("joint", TensorProto.FLOAT, ["batch", 4, 8, 5])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])
+    content = helper.make_model(helper.make_graph(nodes, "g", [joint], [logits], weights)).SerializeToString()
+    convolution = (6 * 8 * 5) * (2 * 3 * 3)
+    assert graph.operations(content) == convolution + 6 * 8 * 5 * 7 + 7 * 3

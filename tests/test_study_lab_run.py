@@ -136,7 +136,10 @@ def test_a_bundle_stands_beside_what_a_plan_trains(study):
     assert rows["released"]["bundle"] == str(other.bundle)
     assert rows["released"]["cost"]["parameters"] == trained["cost"]["parameters"]
     assert rows["released"]["cost"]["epochs"] == [1]
-    assert rows["both"]["cost"]["macs"] is None, "a card does not say it, so the vote has no sum"
+    counted = rows["released"]["cost"]["macs"]
+    assert counted == pytest.approx(trained["cost"]["macs"], rel=0.02), "one from the graph, one by torch"
+    both = rows["interrupted"]["cost"]["macs"] + counted
+    assert rows["both"]["cost"]["macs"] == both
     assert rows["both"]["chosen"]["n"] == len(data.load(study.settings.data).select(split="train", folds={0}))
     assert "released" in (folder / "table.md").read_text()
 

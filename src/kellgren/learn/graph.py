@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -287,3 +288,31 @@ def probabilities(net: KneeNet, recipe: Recipe, views: Sequence[Tensor]) -> dict
     """Class probabilities by task, (N, classes), before calibration."""
     raw = net.eval()(*(view.contiguous() for view in views))
     return {task: objective.logits(raw[task]).softmax(1) for task, objective in objectives(recipe).items()}
+
+
+def operations(content: bytes) -> int:
+    """MACs of a graph for one knee: of convolutions and matrix products, all that counts in these networks.
+
+    Args:
+        content: Of `model.onnx`, with inputs (N, C, H, W) of known size.
+    """
+    model = onnx.load_model_from_string(content)
+    for given in model.graph.input:
+        given.type.tensor_type.shape.dim[0].dim_value = 1
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.input, *graph.output)
+    }
+    shapes |= {weight.name: list(weight.dims) for weight in graph.initializer}
+    total = 0
+    for node in graph.node:
+        if node.op_type == "Conv":
+            summed = math.prod(shapes[node.input[1]][1:])
+        elif node.op_type in ("Gemm", "MatMul"):
+            across = any(given.name == "transA" and given.i for given in node.attribute)
+            summed = shapes[node.input[0]][0 if across else -1]
+        else:
+            continue
+        total += math.prod(shapes[node.output[0]]) * summed
+    return total

@@ -1,4 +1,4 @@
-"""Rows that are bundles: judged as they are beside what a plan trains, at the cost that their cards state."""
+"""Rows that are bundles: judged as they are beside what a plan trains, at the cost of graphs and cards."""
 
 from __future__ import annotations
 
@@ -120,13 +120,15 @@ def _there(chosen: Released, name: str) -> bool:
 
 
 def _cost(chosen: Released) -> dict[str, Any]:
-    """`cost.json` by what the cards say, None where they do not."""
-    parts = [one.card.document for one in (chosen.bundle.members or (chosen.bundle,))]
-    sizes = [(part.get("parity") or {}).get("parameters") for part in parts]
+    """`cost.json` by the graphs and by what the cards say, None where they do not."""
+    from kellgren.learn import graph
+
+    members = chosen.bundle.members or (chosen.bundle,)
+    sizes = [(one.card.document.get("parity") or {}).get("parameters") for one in members]
     minutes = [one.get("minutes") for one in chosen.learned]
     return {
         "parameters": cells.total(sizes),
-        "macs": None,
+        "macs": sum(graph.operations(one.graph()) for one in members),
         "epochs": max((one.get("epochs") or 0 for one in chosen.learned), default=0),
         "best_epoch": chosen.learned[0].get("best_epoch") if len(chosen.learned) == 1 else None,
         "train_seconds": cells.total(None if value is None else 60 * value for value in minutes),
