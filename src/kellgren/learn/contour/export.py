@@ -25,7 +25,7 @@ from kellgren.learn.contour.recipe import ContourRecipe, from_dict
 from kellgren.learn.run import WHOLE_SPLIT
 from kellgren.measure import POINTS
 from kellgren.report.run import write_json
-from kellgren.study.publish import golden_images
+from kellgren.study import publish
 
 PARITY: Final = 1e-4
 """Largest difference of a point between torch and onnxruntime, fractions of the image."""
@@ -41,7 +41,7 @@ def export_contour(run: Path, dataset: DataSet, out: Path, *, version: str = "0.
     Args:
         run: Run folder with `run.json`, `log.jsonl` and `last.pt`.
         dataset: The data set that it was trained on.
-        out: Folder for the bundle; must be empty or not exist.
+        out: Folder for the bundle; replaced if it holds a bundle already.
         version: Version of the bundle.
 
     Returns:
@@ -49,29 +49,27 @@ def export_contour(run: Path, dataset: DataSet, out: Path, *, version: str = "0.
 
     Raises:
         BadRecipe: If the run has no finished epoch or the data set is another one.
-        BadBundle: If the folder is not empty, or the graph does not agree with the network.
+        BadBundle: If the folder holds something else, or the graph does not agree with the network.
     """
     record, entries = _read_run(run)
     recipe = from_dict(record["recipe"])
     if dataset.sha256() != record["data_sha256"]:
         raise BadRecipe("the data set is not the one that the run was trained on", path=dataset.root)
-    if out.exists() and any(out.iterdir()):
-        raise BadBundle("the folder is not empty", path=out, remedy="use another one")
-    out.mkdir(parents=True, exist_ok=True)
     net = ContourNet(POINTS, recipe.width)
     state = torch.load(run / "last.pt", weights_only=True)
     net.load_state_dict(state["model"])
     net.eval()
-    largest, knees = _write_graph(net, recipe, _sample(dataset, record["fold"]), out)
     card = _card(recipe, record, entries[: state["epoch"]], dataset, version)
-    card["sha256"] = {bundles.GRAPH: hashlib.sha256((out / bundles.GRAPH).read_bytes()).hexdigest()}
-    card["parity"] = {
-        "largest_point_difference": largest,
-        "knees": knees,
-        "parameters": sum(p.numel() for p in net.parameters()),
-    }
-    write_json(out / bundles.CARD, card)
-    golden.write(bundles.load(out), out, golden_images())
+    with publish.replacing(out) as folder:
+        largest, knees = _write_graph(net, recipe, _sample(dataset, record["fold"]), folder)
+        card["sha256"] = {bundles.GRAPH: hashlib.sha256((folder / bundles.GRAPH).read_bytes()).hexdigest()}
+        card["parity"] = {
+            "largest_point_difference": largest,
+            "knees": knees,
+            "parameters": sum(p.numel() for p in net.parameters()),
+        }
+        write_json(folder / bundles.CARD, card)
+        golden.write(bundles.load(folder), folder, publish.golden_images())
     return out
 
 

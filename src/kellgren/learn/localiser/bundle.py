@@ -21,6 +21,7 @@ from kellgren.learn.localiser.networks import WINDOW1, WINDOW2, Level1, Level2
 from kellgren.learn.localiser.train import LocaliserRun, read_log, settings
 from kellgren.locate import LEVELS
 from kellgren.report.run import write_json
+from kellgren.study import publish
 from kellgren.vocabulary import Side
 
 PARITY: Final = 1e-4
@@ -37,32 +38,34 @@ def write(run: LocaliserRun, nets: tuple[Level1, Level2], out: Path, *, version:
     Args:
         run: The run; its folder holds `run.json` and `log.jsonl`.
         nets: Both networks, as `train` returned them.
-        out: Folder for the bundle.
+        out: Folder for the bundle; replaced if it holds a bundle already.
         version: Version of the bundle.
 
     Returns:
         The folder.
 
     Raises:
-        BadBundle: If a graph does not agree with its network.
+        BadBundle: If the folder holds something else, or a graph does not agree with its network.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    card = _card(run, nets, version)
     differences = {}
     levels: tuple[Level1 | Level2, ...] = nets
-    for name, net in zip(LEVELS, levels, strict=True):
-        data = export.graph(net)
-        differences[name] = export.largest_difference(net, data)
-        if differences[name] > PARITY:
-            raise BadBundle(f"torch and onnxruntime differ by {differences[name]:.1e} in {name}", path=out)
-        (out / name).write_bytes(data)
-    card = _card(run, nets, version)
-    card["sha256"] = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in LEVELS}
-    card["parity"] = {
-        "largest_difference": max(differences.values()),
-        "parameters": sum(card["training"]["parameters"]),
-    }
-    write_json(out / bundles.CARD, card)
-    golden.write(bundles.load(out), out, golden_films())
+    with publish.replacing(out) as folder:
+        for name, net in zip(LEVELS, levels, strict=True):
+            data = export.graph(net)
+            differences[name] = export.largest_difference(net, data)
+            if differences[name] > PARITY:
+                raise BadBundle(
+                    f"torch and onnxruntime differ by {differences[name]:.1e} in {name}", path=out
+                )
+            (folder / name).write_bytes(data)
+        card["sha256"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in LEVELS}
+        card["parity"] = {
+            "largest_difference": max(differences.values()),
+            "parameters": sum(card["training"]["parameters"]),
+        }
+        write_json(folder / bundles.CARD, card)
+        golden.write(bundles.load(folder), folder, golden_films())
     return out
 
 
