@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from contract import validate
 from kellgren.data import audit as auditing
 from kellgren.data import inventory
 from kellgren.data.fingerprint import SIZE, describe, thumbnail
@@ -212,6 +213,7 @@ def test_what_cannot_be_read_is_told(films, tmp_path):
 def test_rows_have_the_columns(planted):
     assert all(tuple(finding.row()) == auditing.COLUMNS for finding in planted.findings)
     document = planted.to_dict()
+    validate("audit", document)
     assert document["counts"]["near_copy"] == {"across": len(EDITS), "within": 0}
 
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from contract import validate
 from kellgren.data import inventory, load, oarsi
 from kellgren.errors import BadDataset
 from kellgren.vocabulary import READINGS
@@ -150,7 +151,9 @@ def test_command_writes_a_table_that_loads(tmp_path, images):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["matched"] == 3
+    document = json.loads(done.stdout)
+    validate("join", document)
+    assert document["matched"] == 3
     assert [(k.name, k.grade("KL"), k.grade("FL")) for k in load(images)] == [
         ("9000001R", 3, 2),
         ("9000002R", 1, 0),

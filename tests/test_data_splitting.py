@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from contract import validate
 from kellgren.cli import app
 from kellgren.data.folder import read_folds, read_labels
 from kellgren.data.splitting import divide, split_folder
@@ -85,6 +86,7 @@ def test_the_command(folder):
     )
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
+    validate("division", document)
     assert document["splits"]["train"]["patients"] == 72
     assert sum(document["folds"]) == document["splits"]["train"]["knees"]
     wrong = CliRunner().invoke(app, ["data", "split", str(folder), "--share", "train"])

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from contract import validate
 from kellgren.data import verify as verification
 from kellgren.data.manifest import SIZE, SMALL_SIZE, Published, published
 
@@ -71,7 +72,9 @@ def test_missing_renamed_extra_and_wrong_place(manifest, tmp_path):
         "val/2/9999999L.png": "extra",
     }
     assert [image.name for image in result.missing] == ["9000003R"]
-    assert "published in val/3, here in val/2" in str(result.to_dict()["odd"])
+    document = result.to_dict()
+    validate("verification", document)
+    assert "published in val/3, here in val/2" in str(document["odd"])
     assert any("all 1 of test" in sentence for sentence in verification.sentences(result))
     assert not result.complete
 

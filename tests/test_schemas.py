@@ -86,6 +86,18 @@ def test_every_required_name_is_missed(name):
         ("card", ("sha256",), {}),
         ("card", ("calibration", "temperature", "KL"), 0),
         ("card", ("validation",), {"n": 1}),
+        ("audit", ("findings", 0, "kind"), "odd"),
+        ("audit", ("findings", 0, "KL1"), "5"),
+        ("cost", ("parameters",), 0),
+        ("division", ("splits", "val", "KL"), [1, 2]),
+        ("join", ("matched",), -1),
+        ("log", ("epoch",), 0),
+        ("study", ("size",), "large"),
+        ("study", ("cells", "slow", 0, "fold"), -2),
+        ("table", ("rows", 0, "figures", "KL.accuracy"), 0.7),
+        ("table", ("rows", 0, "figures"), {"accuracy": None}),
+        ("table", ("comparisons", 0, "differences", 0, "p"), "small"),
+        ("verification", ("complete",), "no"),
     ],
 )
 def test_wrong_value_is_refused(name, path, value):

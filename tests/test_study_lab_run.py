@@ -142,6 +142,10 @@ def test_a_bundle_stands_beside_what_a_plan_trains(study):
     assert rows["both"]["cost"]["macs"] == both
     assert rows["both"]["chosen"]["n"] == len(data.load(study.settings.data).select(split="train", folds={0}))
     assert "released" in (folder / "table.md").read_text()
+    for name in ("study", "table"):
+        validate(name, json.loads((folder / f"{name}.json").read_text()))
+    for entry in json.loads((folder / "study.json").read_text())["cells"]["released"]:
+        validate("cost", json.loads((folder.parent / "cells" / entry["key"] / cells.COST).read_text()))
 
 
 def test_a_bundle_is_judged_once(study, monkeypatch):
@@ -179,6 +183,12 @@ def test_an_interrupted_cell_goes_on(study):
     assert not (cell.run / "last.pt").exists(), "what only resuming needs is gone"
 
 
+def test_what_a_study_holds(study):
+    """A vote, a row that failed, shares of the gradient: as published in the schemas."""
+    for name in ("study", "table"):
+        validate(name, json.loads((study.folder / f"{name}.json").read_text()))
+
+
 def test_pictures_of_every_task(study):
     pytest.importorskip("matplotlib")
     from kellgren.study.lab import plot
@@ -208,6 +218,9 @@ def test_what_a_cell_holds(study):
     fold = {knee.name for knee in data.load(study.settings.data) if knee.fold == 0}
     assert set(held.names) == fold
     cost = json.loads((cell.folder / cells.COST).read_text())
+    validate("cost", cost)
+    for entry in cells.entries(cell.run):
+        validate("log", entry)
     assert cost["epochs"] == EPOCHS
     assert 50_000 < cost["parameters"] < 200_000
     assert cost["peak_bytes"] > 100 << 20

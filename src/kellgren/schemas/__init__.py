@@ -12,9 +12,28 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any, Final
 
-NAMES: Final = ("card", "film_truth", "films", "folds", "grades", "labels", "metrics", "predictions", "run")
-"""Every schema: the JSON documents card, metrics and run, and rows of the tables films, folds, grades, labels
-and predictions, and the film_truth of one film."""
+NAMES: Final = (
+    "audit",
+    "card",
+    "cost",
+    "division",
+    "film_truth",
+    "films",
+    "folds",
+    "grades",
+    "join",
+    "labels",
+    "log",
+    "metrics",
+    "predictions",
+    "run",
+    "study",
+    "table",
+    "verification",
+)
+"""Every schema. Files: card, cost, metrics, run, study, table; a line of log.jsonl; film_truth of one film;
+rows of the tables films, folds, grades, labels and predictions. What `kellgren data` prints with `--json`:
+audit, division (of `split`), join (of `join-oarsi`), verification (of `verify`)."""
 
 
 def load_schema(name: str) -> dict[str, Any]:
