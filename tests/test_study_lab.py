@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from kellgren import bundle
 from kellgren.errors import BadDataset, BadRecipe
 from kellgren.learn import documents
 from kellgren.learn import recipe as recipes
@@ -24,6 +25,7 @@ from kellgren.study.lab import (
     markdown,
     plan,
     predictions,
+    released,
     rows,
     table,
     voting,
@@ -112,6 +114,12 @@ def test_a_bundle_is_judged_as_it_is():
         plan.from_dict(small(rows=[{**row, "recipe": "joint"}]), size="small")
 
 
+def test_a_bundle_of_the_whole_split_left_out_no_fold(tmp_path):
+    learned = {"seeds": [3], "epochs": 2, "held_out_fold": None, "initial_weights": None}
+    brief = released.Released("r", bundle.load("joint"), (learned,), tmp_path / "joint").brief()
+    assert (brief["seed"], brief["fold"], brief["epochs"], brief["init"]) == (3, -1, 2, None)
+
+
 def test_foreach_writes_rows_out():
     row = {
         "name": "{network} at {pixels}",
@@ -159,6 +167,7 @@ def test_everybody_is_compared_with_one():
         ({"printed": [{"row": "on", "figure": "KL.qwk", "value": 1.0, "where": ""}]}, "did you mean 'one'"),
         ({"split": "test"}, "one of val, held_out"),
         ({"rows": [{"name": "a", "recipe": "joint", "folds": [-1]}]}, "counted from 0"),
+        ({"rows": [{"name": "a", "recipe": "joint", "folds": [1, 1]}]}, "each once"),
         (
             {
                 "rows": [

@@ -1,4 +1,4 @@
-"""What every grader's bundle gets besides its networks: its folder, golden inputs, figures on `val`."""
+"""What bundles get besides their networks: a folder, and graders' golden inputs and figures on `val`."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ FOLDER = "heat"
 def draw(
     folder: Path, dataset: DataSet, *, only: Sequence[str] = (), threads: int = 1
 ) -> tuple[list[Path], dict[str, str]]:
-    """Draw the heat maps of every row, by its first seed.
+    """Draw the heat maps of every row, by its first training.
 
     Args:
         folder: A study's folder.

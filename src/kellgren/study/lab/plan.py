@@ -312,15 +312,15 @@ def _check_row(plan: Plan, row: Row, before: list[str]) -> None:
         raise BadRecipe(
             f"{where}: a bundle is judged as it is", remedy="give set, without, seeds and folds to recipes"
         )
-    if any(fold < 0 for fold in row.folds):
-        raise BadRecipe(f"{where}: folds {list(row.folds)}: folds are counted from 0")
+    if any(fold < 0 for fold in row.folds) or len(set(row.folds)) < len(row.folds):
+        raise BadRecipe(f"{where}: folds {list(row.folds)}: each once, counted from 0")
     for member in row.vote.of:
         plan.row(member)
         if member not in before:
             raise BadRecipe(f"{where} votes with {member!r}, which comes after it")
         if plan.row(member).vote.of:
             raise BadRecipe(f"{where} votes with {member!r}, which is a vote itself")
-        if plan.row(member).folds and plan.split == "val" and row.vote.trainings == "by_seed":
+        if len(plan.row(member).folds) > 1 and plan.split == "val" and row.vote.trainings == "by_seed":
             raise BadRecipe(
                 f"{where} votes with {member!r}, which is trained for several folds",
                 remedy="vote among all of them: trainings: all",

@@ -56,7 +56,7 @@ def draw(document: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def _answered(folder: Path, study: dict[str, Any]) -> list[tuple[str, predictions.Predictions]]:
-    """Titles and predictions of the rows that are trained, of their first seeds; votes are not among them."""
+    """Titles and predictions of trained rows, of each the first training; votes are not among them."""
     found = []
     for row in study["plan"]["rows"]:
         for cell in study["cells"].get(row["name"], [])[:1]:

@@ -38,7 +38,7 @@ class Released:
         return {
             "key": self.folder.name,
             "seed": next((seed for one in self.learned for seed in one.get("seeds", ())), 0),
-            "fold": next((one["held_out_fold"] for one in self.learned), -1),
+            "fold": next((fold for one in self.learned if (fold := one["held_out_fold"]) is not None), -1),
             "epochs": max((one.get("epochs") or 0 for one in self.learned), default=0),
             "init": ", ".join(
                 dict.fromkeys(str(one["initial_weights"]) for one in self.learned if one["initial_weights"])
