@@ -1,6 +1,7 @@
 """A whole run on simulated knees: it learns, goes on where it stopped, and becomes a bundle that grades."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,8 @@ from kellgren.learn import export, networks  # noqa: E402
 from kellgren.learn import train as training  # noqa: E402
 from kellgren.learn.export import PARITY, export_run  # noqa: E402
 from kellgren.learn.hardware import Hardware  # noqa: E402
-from kellgren.learn.run import WHOLE_SPLIT, Run, silent  # noqa: E402
+from kellgren.learn.recipe import Loss  # noqa: E402
+from kellgren.learn.run import WHOLE_SPLIT, Run, check_start, silent  # noqa: E402
 from kellgren.looks import Look  # noqa: E402
 
 
@@ -163,6 +165,53 @@ def test_absent_initial_weights_are_said_before_anything_is_written(run_in, tmp_
     with pytest.raises(BadRecipe, match="no initial weights there"):
         training.train(run_in(tmp_path / "run", init=str(tmp_path / "none.safetensors")))
     assert not list((tmp_path / "run").glob("*"))
+
+
+# --- going on from a trained network ------------------------------------------------------------------------
+
+
+def test_a_run_goes_on_from_a_trained_network(finished, run_in, tmp_path):
+    folder, net = finished
+    run = run_in(tmp_path / "second", init=str(folder))
+    started = networks.build(run.recipe, init=run.init)
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(started.state_dict()[name], value, rtol=0, atol=0)
+    training.train(run)
+    record = json.loads((tmp_path / "second" / "run.json").read_text())
+    epoch = stored(folder, "best.pt")["epoch"]
+    said = rf"whole/best\.pt [0-9a-f]{{8}} of epoch {epoch}, from test_efficientnet\.safetensors"
+    assert re.fullmatch(said, record["init"])
+    assert run_in(tmp_path, init=str(folder / "best.pt")).initial_weights() == record["init"]
+
+
+def test_what_was_learned_from_is_not_held_out(finished, run_in, tmp_path, caplog):
+    with pytest.raises(BadRecipe, match=r"learned from fold 1, .*--fold 0"):
+        training.train(run_in(tmp_path / "run", init=str(finished[0]), fold=1))
+    assert not (tmp_path / "run").exists()
+    alone = tmp_path / "best.pt"
+    alone.write_bytes((finished[0] / "best.pt").read_bytes())
+    check_start(run_in(tmp_path / "run", init=str(alone), fold=1))
+    assert "which knees it has learned from" in caplog.text
+    check_start(run_in(tmp_path / "run", init=str(finished[0]), fold=WHOLE_SPLIT))  # holds nothing out
+
+
+def test_heads_of_other_tasks_start_at_random(finished, tiny_recipe, caplog):
+    path = str(finished[0] / "best.pt")
+    binary = replace(tiny_recipe, tasks={"KL": 1.0, "OA": 1.0}, loss={"default": Loss(kind="coral")})
+    torch.manual_seed(1)
+    net = networks.build(binary, init=path)
+    trained = stored(finished[0], "best.pt")["model"]
+    assert torch.equal(net.state_dict()["backbone.model.bn1.weight"], trained["backbone.model.bn1.weight"])
+    assert "4 tensors start from random weights, first heads.KL" in caplog.text
+
+
+def test_a_trained_network_with_another_backbone_is_refused(finished, tiny_recipe, tmp_path):
+    other = replace(tiny_recipe, network=replace(tiny_recipe.network, backbone="test_resnet", freeze=()))
+    with pytest.raises(BadRecipe, match=r"another backbone \(first difference: backbone"):
+        networks.build(other, init=str(finished[0]))
+    (tmp_path / "best.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(BadRecipe, match="no weights of a trained network"):
+        networks.build(tiny_recipe, init=str(tmp_path))
 
 
 def test_another_recipe_is_not_resumed(finished, run_in, tiny_recipe):

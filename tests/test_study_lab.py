@@ -286,6 +286,12 @@ def test_rows_without_weights_for_them_start_at_random(cell, tmp_path):
         cell(init=str(tmp_path / "nowhere"))
 
 
+def test_rows_of_a_study_do_not_go_on_from_a_run(cell, tmp_path):
+    (tmp_path / "best.pt").write_bytes(b"")
+    with pytest.raises(BadRecipe, match=r"rows start alike.*kellgren train --init"):
+        cell(init=str(tmp_path))
+
+
 def test_both_backbones_of_oa_men_are_asked_for():
     values = plan.document(Row("a", recipe="oa-men"), size="full")
     assert cells.backbones(recipes.from_dict(values)) == ("resnet50", "mobilenetv1_100")

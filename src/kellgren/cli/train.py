@@ -20,7 +20,8 @@ def train(
     fold: Annotated[int, typer.Option(help="Fold held out for every choice; -1 trains on all.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     init: Annotated[
-        str | None, typer.Option(help="Initial weights: a file, a folder of them, or hub.")
+        str | None,
+        typer.Option(help="Initial weights: a file, a folder of them, hub, or a run's folder to go on from."),
     ] = None,
     films: Annotated[
         Path | None,

@@ -29,9 +29,10 @@ from kellgren.errors import BadBundle, BadRecipe
 from kellgren.grade import processors
 from kellgren.learn import batches, graph, networks
 from kellgren.learn import recipe as recipes
+from kellgren.learn.checkpoint import BEST
 from kellgren.learn.networks import KneeNet
 from kellgren.learn.recipe import Recipe, View
-from kellgren.learn.run import BEST, LOG, RECORD, WHOLE_SPLIT, Track
+from kellgren.learn.run import LOG, RECORD, WHOLE_SPLIT, Track
 from kellgren.looks import Look
 from kellgren.parallel import in_order
 from kellgren.predict import Model

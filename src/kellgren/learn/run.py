@@ -6,7 +6,9 @@ needed to go on), `best.pt` (weights of the best epoch), TensorBoard's `events.*
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,14 +20,15 @@ import torch
 from kellgren import parallel
 from kellgren.data import DataSet
 from kellgren.errors import BadDataset, BadRecipe
-from kellgren.learn import networks
+from kellgren.learn import checkpoint, networks
+from kellgren.learn.checkpoint import LAST
 from kellgren.learn.hardware import Hardware
 from kellgren.learn.recipe import Recipe
 
+log = logging.getLogger(__name__)
+
 RECORD: Final = "run.json"
 LOG: Final = "log.jsonl"
-LAST: Final = "last.pt"
-BEST: Final = "best.pt"
 
 WHOLE_SPLIT: Final = -1
 """`fold` value that trains on the whole train split, with no held-out knees to choose on."""
@@ -82,9 +85,15 @@ class Run:
         return self.dataset.select(split="train", folds={self.fold})
 
     def initial_weights(self) -> str | None:
-        """What a card calls the initial weights: a file, a folder of files, `hub`, or None: random start."""
+        """What a card calls the initial weights: a file, a folder of files, `hub`, or None: random start.
+
+        Of a trained network it names the run, and what that one had started from.
+        """
         if self.init is None or self.init == "hub":
             return self.init
+        trained = checkpoint.of(self.init)
+        if trained is not None:
+            return _lineage(trained)
         path, backbone = Path(self.init), self.recipe.network.backbone
         return networks.weights_file(path, backbone).name if backbone else path.name
 
@@ -130,6 +139,43 @@ def create_folder(run: Run) -> None:
     }
     text = json.dumps(run.record() | machine, indent=2) + "\n"
     (run.out / RECORD).write_text(text, encoding="utf-8")
+
+
+def check_start(run: Run) -> None:
+    """Whether a run may go on from the trained network that it names.
+
+    Raises:
+        BadRecipe: If that one has learned from the knees that this one holds out: every choice made on them
+            would flatter itself.
+    """
+    trained = checkpoint.of(run.init)
+    if trained is None:
+        return
+    record = _record_beside(trained)
+    if not record:
+        log.warning("%s: no %s beside it, so nobody knows which knees it has learned from", trained, RECORD)
+    elif record["data_sha256"] == run.dataset.sha256() and run.fold not in (WHOLE_SPLIT, record["fold"]):
+        raise BadRecipe(
+            f"the trained network has learned from fold {run.fold}, on which this run would make its choices",
+            path=trained,
+            remedy=f"hold out what it held out: --fold {record['fold']}",
+        )
+
+
+def _lineage(trained: Path) -> str:
+    """A `best.pt` in words: its run, start of its sha256, its epoch, and what that run had started from."""
+    epoch = torch.load(trained, weights_only=True, map_location="cpu")["epoch"]
+    digest = hashlib.sha256(trained.read_bytes()).hexdigest()[:8]
+    text = f"{trained.resolve().parent.name}/{trained.name} {digest} of epoch {epoch}"
+    before = _record_beside(trained).get("init")
+    return f"{text}, from {before}" if before else text
+
+
+def _record_beside(trained: Path) -> dict[str, Any]:
+    """The record of the run that a `best.pt` lies in, empty if it lies alone."""
+    path = trained.with_name(RECORD)
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return record
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from kellgren.errors import BadRecipe
 from kellgren.learn import batches, distributed, losses, optimiser
+from kellgren.learn.checkpoint import BEST, LAST
 from kellgren.learn.networks import KneeNet
 from kellgren.learn.recipe import Phase
-from kellgren.learn.run import BEST, LAST, LOG, Run, Track, save
+from kellgren.learn.run import LOG, Run, Track, save
 
 
 class Session:

@@ -11,8 +11,9 @@ import torch
 
 from kellgren.errors import BadDataset, BadRecipe
 from kellgren.learn import batches, distributed, held_out, networks, scalars
+from kellgren.learn.checkpoint import BEST
 from kellgren.learn.networks import KneeNet
-from kellgren.learn.run import BEST, Run, Track, check_folder, create_folder, silent
+from kellgren.learn.run import Run, Track, check_folder, check_start, create_folder, silent
 from kellgren.learn.session import Session
 
 log = logging.getLogger(__name__)
@@ -32,11 +33,13 @@ def train(run: Run, *, resume: bool = False, track: Track = silent) -> KneeNet:
 
     Raises:
         BadRecipe: If the folder holds another run, resuming is asked for and nothing is there, the recipe
-            trains nothing or freezes what would start from random weights, or the loss diverges.
+            trains nothing or freezes what would start from random weights, goes on from a network that has
+            learned from its held-out knees, or the loss diverges.
         BadDataset: If there are too few knees.
     """
     _check(run)
     check_folder(run, resume=resume)
+    check_start(run)
     torch.manual_seed(run.seed)
     net = networks.build(run.recipe, init=run.init)
     if not run.hardware.rank:

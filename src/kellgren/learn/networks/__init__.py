@@ -9,16 +9,19 @@ One module a network, each to be read beside its paper's figure. `KINDS` names t
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable
 from typing import Final
 
 from torch import nn
 
 from kellgren.errors import BadRecipe
+from kellgren.learn import checkpoint
 from kellgren.learn.documents import nearest
 from kellgren.learn.networks import antony, dual_stream, multi_task, oa_men, tiulpin, wang
 from kellgren.learn.networks.backbone import Features, features, load_initial, weights_file
 from kellgren.learn.networks.heads import Explained, KneeNet, Outputs, heads_of, maps_of
+from kellgren.learn.networks.trained import load_trained
 from kellgren.learn.recipe import Recipe
 
 __all__ = [
@@ -35,9 +38,12 @@ __all__ = [
     "head_parameters",
     "heads_of",
     "load_initial",
+    "load_trained",
     "maps_of",
     "weights_file",
 ]
+
+log = logging.getLogger(__name__)
 
 Constructor = Callable[[Recipe, str | None], KneeNet]
 """Builds a network from a recipe and initial weights, see `build`."""
@@ -59,14 +65,22 @@ def build(recipe: Recipe, *, init: str | None) -> KneeNet:
     Args:
         recipe: Names kind, backbones, heads and frozen parts.
         init: Where backbones start from: `"hub"` downloads timm's ImageNet weights by name; a safetensors
-            file, or a folder that holds `BACKBONE.safetensors` for each, is read offline; None starts from
-            random weights.
+            file, or a folder that holds `BACKBONE.safetensors` for each, is read offline; a run's folder, or
+            its `best.pt`, goes on from that trained network, heads included; None starts from random weights.
 
     Raises:
         BadRecipe: Unknown kind, backbone or option, views that do not fit the network, or initial weights
             that are absent or do not fit.
     """
-    return _constructor(recipe.network.kind)(recipe, init)
+    construct = _constructor(recipe.network.kind)
+    trained = checkpoint.of(init)
+    if trained is None:
+        return construct(recipe, init)
+    net = construct(recipe, None)
+    fresh = load_trained(net, trained)
+    if fresh:
+        log.warning("%s: %d tensors start from random weights, first %s", trained, len(fresh), fresh[0])
+    return net
 
 
 def _constructor(kind: str) -> Constructor:

@@ -21,6 +21,7 @@ from typing import Any, Final
 from kellgren import bundle as bundles
 from kellgren.data import DataSet
 from kellgren.errors import BadRecipe
+from kellgren.learn import checkpoint
 from kellgren.learn import recipe as recipes
 from kellgren.learn.recipe import Recipe
 
@@ -138,8 +139,14 @@ def holds(init: str, recipe: Recipe) -> bool:
     says so.
 
     Raises:
-        BadRecipe: If there is no such file or folder.
+        BadRecipe: If there is no such file or folder, or it is a training run.
     """
+    if checkpoint.of(init) is not None:
+        raise BadRecipe(
+            "a study's rows start alike, from ImageNet weights or at random, not from a trained network",
+            path=Path(init),
+            remedy="go on from a run with kellgren train --init, and compare its bundle in a row",
+        )
     names = backbones(recipe)
     # a backbone narrowed by arguments of its constructor fits no weights; dropout in it changes no shape
     if not names or set(recipe.network.options.get("model", {})) - {"drop_rate", "drop_path_rate"}:

@@ -30,9 +30,10 @@ from kellgren.grade import Grader, processors
 from kellgren.learn import batches, export, hardware, held_out, networks
 from kellgren.learn import recipe as recipes
 from kellgren.learn import train as training
+from kellgren.learn.checkpoint import BEST, LAST
 from kellgren.learn.hardware import Hardware
 from kellgren.learn.recipe import Recipe, View
-from kellgren.learn.run import BEST, LAST, LOG, Run, silent
+from kellgren.learn.run import LOG, Run, silent
 from kellgren.study import evaluate
 from kellgren.study.lab import cells
 from kellgren.study.lab.predictions import write_probabilities
