@@ -48,6 +48,9 @@ def run(
         int | None, typer.Option(min=1, help="Epochs of every training instead of the recipe's.")
     ] = None,
     parallel: Annotated[int, typer.Option(min=1, help="Trainings at once.")] = 1,
+    minutes: Annotated[
+        float | None, typer.Option(min=1.0, help="Stop trainings after so long, with the epochs they have.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     test_data: Annotated[
         Path | None, typer.Option(help="Judge on another data set folder.", file_okay=False, exists=True)
@@ -76,6 +79,7 @@ def run(
         only=tuple(only or ()),
         parallel=parallel,
         device=device,
+        minutes=minutes or 0.0,
     )
     folder = laboratory.run(plans.load(plan, size=size), settings)
     document = table.build(folder)
