@@ -51,6 +51,24 @@ def test_a_wrong_plan_ends_at_once(command, phantom_set, tmp_path):
 
 
 @pytest.mark.train
+def test_how_a_plan_is_carried_out(command, monkeypatch, tmp_path):
+    from kellgren.study.lab import laboratory
+
+    seen = []
+
+    def stop(plan, settings):
+        seen.append((plan.name, settings.parallel, settings.minutes))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(laboratory, "run", stop)
+    asked = ("study", "run", "losses", "--data", tmp_path, "--out", tmp_path)
+    command(*asked, "--parallel", "2", "--minutes", "90")
+    command(*asked)
+    assert seen == [("losses", 2, 90.0), ("losses", 1, 0.0)]
+    assert command(*asked, "--minutes", "0")[0] == 2
+
+
+@pytest.mark.train
 def test_table_of_what_there_is(command, tmp_path):
     pytest.importorskip("matplotlib")
     folder = study_folder(tmp_path, answered=("one",))

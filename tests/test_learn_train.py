@@ -195,6 +195,34 @@ def test_what_was_learned_from_is_not_held_out(finished, run_in, tmp_path, caplo
     check_start(run_in(tmp_path / "run", init=str(finished[0]), fold=WHOLE_SPLIT))  # holds nothing out
 
 
+def test_what_an_ancestor_learned_from_is_not_held_out_either(finished, run_in, tmp_path):
+    """First data, other data, then the first data again with another fold held out."""
+    first = run_in(finished[0])
+    between = tmp_path / "between"
+    between.mkdir()
+    (between / "best.pt").write_bytes((finished[0] / "best.pt").read_bytes())
+    record = run_in(between, init=str(finished[0])).record()
+    assert record["learned_before"] == [{"data_sha256": first.dataset.sha256(), "fold": 0}]
+    (between / "run.json").write_text(json.dumps(record | {"data_sha256": "other", "fold": 1}))
+    with pytest.raises(BadRecipe, match=r"learned from fold 1, .*--fold 0"):
+        check_start(run_in(tmp_path / "run", init=str(between), fold=1))
+    check_start(run_in(tmp_path / "run", init=str(between), fold=0))
+    assert "learned_before" not in first.record()
+
+
+def test_a_damaged_start_is_said_before_anything_is_written(finished, run_in, tmp_path):
+    start = tmp_path / "start"
+    start.mkdir()
+    (start / "best.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(BadRecipe, match="no weights of a trained network"):
+        training.train(run_in(tmp_path / "run", init=str(start)))
+    (start / "best.pt").write_bytes((finished[0] / "best.pt").read_bytes())
+    (start / "run.json").write_text("{")
+    with pytest.raises(BadRecipe, match="no record of a run"):
+        training.train(run_in(tmp_path / "run", init=str(start)))
+    assert not (tmp_path / "run").exists()
+
+
 def test_heads_of_other_tasks_start_at_random(finished, tiny_recipe, caplog):
     path = str(finished[0] / "best.pt")
     binary = replace(tiny_recipe, tasks={"KL": 1.0, "OA": 1.0}, loss={"default": Loss(kind="coral")})

@@ -23,6 +23,7 @@ from kellgren.errors import BadDataset, BadRecipe
 from kellgren.learn import checkpoint, networks
 from kellgren.learn.checkpoint import LAST
 from kellgren.learn.hardware import Hardware
+from kellgren.learn.networks.trained import read
 from kellgren.learn.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -98,13 +99,20 @@ class Run:
         return networks.weights_file(path, backbone).name if backbone else path.name
 
     def record(self) -> dict[str, Any]:
-        """What decides the run: a resumed run must have the same."""
+        """What decides the run: a resumed run must have the same.
+
+        Where it goes on from a trained network, `learned_before` says what that one and those before it have
+        learned from: data and held-out fold of each.
+        """
+        trained = checkpoint.of(self.init)
+        before = [] if trained is None else _learned(trained)
         return {
             "recipe": json.loads(json.dumps(self.recipe.to_dict())),
             "data_sha256": self.dataset.sha256(),
             "fold": self.fold,
             "seed": self.seed,
             "init": self.initial_weights(),
+            **({"learned_before": before} if before else {}),
         }
 
 
@@ -145,37 +153,59 @@ def check_start(run: Run) -> None:
     """Whether a run may go on from the trained network that it names.
 
     Raises:
-        BadRecipe: If that one has learned from the knees that this one holds out: every choice made on them
-            would flatter itself.
+        BadRecipe: If that one, or one before it, has learned from the knees that this one holds out: every
+            choice made on them would flatter itself.
     """
     trained = checkpoint.of(run.init)
     if trained is None:
         return
-    record = _record_beside(trained)
-    if not record:
+    before = _learned(trained)
+    if not before:
         log.warning("%s: no %s beside it, so nobody knows which knees it has learned from", trained, RECORD)
-    elif record["data_sha256"] == run.dataset.sha256() and run.fold not in (WHOLE_SPLIT, record["fold"]):
-        raise BadRecipe(
-            f"the trained network has learned from fold {run.fold}, on which this run would make its choices",
-            path=trained,
-            remedy=f"hold out what it held out: --fold {record['fold']}",
-        )
+    for one in before:
+        if one["data_sha256"] == run.dataset.sha256() and run.fold not in (WHOLE_SPLIT, one["fold"]):
+            raise BadRecipe(
+                f"the trained network has learned from fold {run.fold}, on which this run would make its"
+                " choices",
+                path=trained,
+                remedy=f"hold out what it held out: --fold {one['fold']}",
+            )
 
 
 def _lineage(trained: Path) -> str:
     """A `best.pt` in words: its run, start of its sha256, its epoch, and what that run had started from."""
-    epoch = torch.load(trained, weights_only=True, map_location="cpu")["epoch"]
+    epoch = read(trained)["epoch"]
     digest = hashlib.sha256(trained.read_bytes()).hexdigest()[:8]
     text = f"{trained.resolve().parent.name}/{trained.name} {digest} of epoch {epoch}"
     before = _record_beside(trained).get("init")
     return f"{text}, from {before}" if before else text
 
 
+def _learned(trained: Path) -> list[dict[str, Any]]:
+    """Data and held-out fold of the run that a `best.pt` lies in, then of those that it went on from."""
+    record = _record_beside(trained)
+    if not record:
+        return []
+    own = {key: record[key] for key in ("data_sha256", "fold")}
+    return [own, *record["learned_before"]]
+
+
 def _record_beside(trained: Path) -> dict[str, Any]:
-    """The record of the run that a `best.pt` lies in, empty if it lies alone."""
+    """The record of the run that a `best.pt` lies in, empty if it lies alone.
+
+    Raises:
+        BadRecipe: If the record is damaged.
+    """
     path = trained.with_name(RECORD)
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return record
+    if not path.is_file():
+        return {}
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {key: record[key] for key in ("data_sha256", "fold", "init")} | {
+            "learned_before": record.get("learned_before", [])
+        }
+    except (ValueError, KeyError, AttributeError) as error:
+        raise BadRecipe(f"no record of a run: {error!r}", path=path) from error
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kellgren.errors import BadRecipe
 from kellgren.learn.networks.heads import KneeNet
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A run's `best.pt`: `model`, the network's tensors by name, and `epoch`, counted from 1.
+
+    Raises:
+        BadRecipe: If the file is none of ours.
+    """
+    try:
+        stored: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        return {"model": dict(stored["model"]), "epoch": int(stored["epoch"])}
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise BadRecipe(f"no weights of a trained network: {error}", path=path) from error
 
 
 def load_trained(net: KneeNet, path: Path) -> tuple[str, ...]:
@@ -28,10 +50,7 @@ def load_trained(net: KneeNet, path: Path) -> tuple[str, ...]:
     Raises:
         BadRecipe: If the file is none of ours, or a backbone differs.
     """
-    try:
-        stored: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")["model"]
-    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        raise BadRecipe(f"no weights of a trained network: {error}", path=path) from error
+    stored: dict[str, Tensor] = read(path)["model"]
     own = net.state_dict()
     fitting = {
         name: tensor for name, tensor in stored.items() if name in own and tensor.shape == own[name].shape

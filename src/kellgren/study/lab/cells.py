@@ -196,7 +196,7 @@ def entries(run: Path) -> list[dict[str, Any]]:
 def finished(run: Path, epochs: int) -> bool:
     """Whether a run has seen its last epoch, so that only its bundle is missing."""
     seen = entries(run)
-    return (run / "best.pt").is_file() and bool(seen) and (len(seen) >= epochs or "stopped" in seen[-1])
+    return (run / checkpoint.BEST).is_file() and bool(seen) and (len(seen) >= epochs or "stopped" in seen[-1])
 
 
 def describe(cell: Cell) -> None:
@@ -245,4 +245,4 @@ def status(folder: Path, evaluation: str, epochs: int) -> str:
 
 def remove_scratch(cell: Cell) -> None:
     """Take away what only going on with a training needs: it is larger than all the rest."""
-    (cell.run / "last.pt").unlink(missing_ok=True)
+    (cell.run / checkpoint.LAST).unlink(missing_ok=True)
