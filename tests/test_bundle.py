@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import stub_bundle
 from contract import validate
-from kellgren import bundle, calibrate, golden, vote
+from kellgren import bundle, golden, vote
+from kellgren.decision import decide
 from kellgren.errors import BadBundle
 from kellgren.predict import Model
 
@@ -152,7 +153,23 @@ def joint(**changes):
         ({"inputs": joint(steps=[{"step": "resize", "height": 3}])}, ["step 'resize'", "width"]),
         ({"inputs": joint(steps=["resize"])}, ["shape is wrong"]),
         ({"members": [{"bundle": "a", "weight": 1}]}, ["either inputs", "or members"]),
-        ({"calibration": {"temperature": {"KL": "warm"}}}, ["shape is wrong"]),
+        ({"calibration": {"temperature": {"KL": "warm"}}}, ["KL", "warm"]),
+        ({"calibration": {"dirichlet": {"KL": {"weights": [[1, 0], [0, 1]]}}}}, ["no 'bias'"]),
+        ({"calibration": {"dirichlet": {"KL": {"weights": [[1], [0, 1]], "bias": [0, 0]}}}}, ["KL"]),
+        ({"calibration": {"dirichlet": {"KL": {"weights": [[1, 0]], "bias": [0, 0]}}}}, ["KL", "do not fit"]),
+        (
+            {"calibration": {"dirichlet": {"KL": {"weights": [[1, 0], [0, 1]], "bias": [0, 0]}}}},
+            ["KL", "2 classes"],
+        ),
+        (
+            {
+                "calibration": {
+                    "temperature": {"FL": 1.0},
+                    "dirichlet": {"FL": {"weights": [[1, 0], [0, 1]], "bias": [0, 0]}},
+                }
+            },
+            ["FL", "a temperature and a Dirichlet map"],
+        ),
         ({"calibration": {"temperature": {"KL": 0}}}, ["temperature", "KL"]),
         ({"calibration": {"temperature": {"KL": -1.0}}}, ["temperature", "KL"]),
         ({"calibration": {"conformal": {"KL": {"threshold": 0.5}}}}, ["no 'coverage'"]),
@@ -360,17 +377,17 @@ def test_hard_vote_counts_heads_and_ties_fall_to_the_smallest_grade():
     np.testing.assert_allclose(vote.join([FIRST, SECOND, FIRST], [1, 1, 1], "hard"), [[2 / 3, 1 / 3, 0]])
     tied = vote.join([THIRD, SECOND, FIRST], [1, 1, 1], "hard")
     np.testing.assert_allclose(tied, [[1 / 3, 1 / 3, 1 / 3]])
-    assert calibrate.decide(tied).tolist() == [0]
-    assert calibrate.decide(vote.join([FIRST, SECOND], [1, 2], "hard")).tolist() == [1]
+    assert decide(tied).tolist() == [0]
+    assert decide(vote.join([FIRST, SECOND], [1, 2], "hard")).tolist() == [1]
 
 
 def test_mixed_vote_breaks_ties_by_the_mean_and_by_nothing_less():
     # one vote each; the means are 0.30, 0.30, 0.40: the tie goes to grade 2
-    assert calibrate.decide(vote.join([FIRST, SECOND, THIRD], [1, 1, 1], "mixed")).tolist() == [2]
+    assert decide(vote.join([FIRST, SECOND, THIRD], [1, 1, 1], "mixed")).tolist() == [2]
     # two votes for grade 1 by a hair outvote one that is sure of grade 0
     hair, sure = np.array([[0.49, 0.51, 0.0]]), np.array([[1.0, 0.0, 0.0]])
-    assert calibrate.decide(vote.join([hair, hair, sure], [1, 1, 1], "mixed")).tolist() == [1]
-    assert calibrate.decide(vote.join([hair, hair, sure], [1, 1, 1], "soft")).tolist() == [0]
+    assert decide(vote.join([hair, hair, sure], [1, 1, 1], "mixed")).tolist() == [1]
+    assert decide(vote.join([hair, hair, sure], [1, 1, 1], "soft")).tolist() == [0]
 
 
 voices = st.integers(1, 7).flatmap(
@@ -397,8 +414,8 @@ def test_equal_voices_tie_exactly(voices):
     ballots = np.bincount([int(v.argmax()) for v in voices], minlength=5)
     leaders = np.flatnonzero(ballots == ballots.max())
     weights = [1.0] * len(voices)
-    assert calibrate.decide(vote.join(voices, weights, "hard"))[0] == leaders[0]
+    assert decide(vote.join(voices, weights, "hard"))[0] == leaders[0]
     mean = np.mean(voices, axis=0)[0]
-    chosen = calibrate.decide(vote.join(voices, weights, "mixed"))[0]
+    chosen = decide(vote.join(voices, weights, "mixed"))[0]
     assert chosen in leaders
     assert mean[chosen] == pytest.approx(mean[leaders].max())

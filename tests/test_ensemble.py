@@ -90,17 +90,21 @@ def test_an_ensemble_is_a_bundle(voice, dataset, tmp_path):
 def test_the_temperature_in_use_is_the_one_that_was_fitted(voice, dataset, tmp_path, vote):
     warm = {"temperature": {"KL": 3.0}, "conformal": {}}
     opened, _ = make(
-        [voice("first"), voice("second", calibration=warm)], dataset, tmp_path / "out", vote=vote
+        [voice("first"), voice("second", calibration=warm)],
+        dataset,
+        tmp_path / "out",
+        vote=vote,
+        calibration="temperature",
     )
     held_out = dataset.select(split="train", folds={0})
-    fitted = opened.card.calibration.temperature["KL"]
+    fitted = opened.card.calibration.calibrators["KL"].value
     truth = held_out.grades("KL")
     used = observe(Model(opened), held_out, lambda items, total, description: iter(items)).logits["KL"]
     raw = used * fitted
-    assert fitted == pytest.approx(calibrate.fit_temperature(raw, truth), rel=1e-3)
+    assert fitted == pytest.approx(calibrate.fit_temperature(raw, truth).value, rel=1e-3)
     assert (truth != MISSING).any()
     member = Model(bundle.load(tmp_path / "out" / "members" / "second"))
-    assert member.card.calibration.temperature["KL"] == 3.0
+    assert member.card.calibration.calibrators["KL"] == calibrate.Temperature(3.0)
 
 
 @pytest.mark.parametrize(

@@ -140,8 +140,8 @@ def test_explained_assessment_has_maps_whose_mean_is_the_logit(grader, phantom_p
     assert (knee.view.min(), knee.view.max()) == (0.0, 1.0)
     maps = knee.maps["KL"]
     assert maps.shape[0] == 5
-    temperature = grader.model.card.calibration.temperature.get("KL", 1.0)
-    values = np.exp(maps.astype(float).mean(axis=(1, 2)) / temperature)
+    calibrator = grader.model.card.calibration.calibrators["KL"]
+    values = calibrator.probabilities(maps.astype(float).mean(axis=(1, 2)))
     np.testing.assert_allclose(values / values.sum(), knee["KL"].probabilities, atol=1e-4)
     (framed,) = grader.grade(phantom_png, side="R", explain=True)
     np.testing.assert_allclose(framed.maps["KL"], maps, atol=1e-4)

@@ -292,7 +292,7 @@ def test_exported_card(exported, training_set, tiny_recipe):
     assert document["training"]["seeds"] == [7]
     assert document["calibration"]["fitted"]["n"] == 12
     assert document["calibration"]["fitted"]["n_patients"] == 6
-    assert set(card.calibration.temperature) == set(tiny_recipe.tasks) - {"SIDE"}
+    assert set(card.calibration.calibrators) == set(tiny_recipe.tasks) - {"SIDE"}
     assert document["validation"]["n"] == sum(knee.split == "val" for knee in load(training_set)) == 6
     assert document["validation"]["model"] == "toy@9.9"
 

@@ -119,6 +119,18 @@ def test_temperature_divides_the_mean_logits(model):
     np.testing.assert_allclose(logits(prediction.probabilities["FL"]), [0, 0.5, 1, 0], atol=1e-6)
 
 
+def test_a_dirichlet_map_mixes_the_mean_logits(model):
+    weights, bias = np.eye(5), np.zeros(5)
+    weights[0, 2], bias[4] = 0.5, 9.0
+    stored = {"KL": {"weights": weights.tolist(), "bias": bias.tolist()}}
+    calibration = {"temperature": {}, "dirichlet": stored, "conformal": {}}
+    prediction = model(calibration=calibration, tta=["flip"]).predict(LEFT_BRIGHT, "R")
+    log_p = np.log(softmax([0.5, 0.5, 3.0, 0, 0]))
+    expected = softmax(log_p + np.array([0.5 * log_p[2], 0, 0, 0, 9.0]))
+    np.testing.assert_allclose(prediction.probabilities["KL"], expected, atol=1e-6)
+    assert expected.argmax() == 4
+
+
 def test_oa_from_the_head_or_from_kl(model):
     head = model().predict(LEFT_BRIGHT, "R").probabilities["OA"]
     np.testing.assert_allclose(head, softmax([0, 1]), atol=1e-6)

@@ -25,7 +25,7 @@ class Grading:
         grade: Decided grade.
         probabilities: Of each grade; calibrated if `calibrated`.
         interval: Lowest and highest grade of the conformal interval, or None without one.
-        calibrated: Whether the bundle has a temperature for this task.
+        calibrated: Whether the bundle calibrates this task.
     """
 
     task: str

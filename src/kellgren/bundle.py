@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren import steps
+from kellgren.calibrate import Calibrator, Dirichlet, Temperature
 from kellgren.errors import BadBundle
 from kellgren.looks import TTA
 from kellgren.vocabulary import TASKS
@@ -74,7 +75,7 @@ class Calibration:
     """What turns logits into honest statements.
 
     Attributes:
-        temperature: By task; a task without one is not calibrated and uses 1.
+        calibrators: By task; a task without one is not calibrated.
         interval: By task.
         refer_grades: A KL interval of this many grades or more is referred to a person; None never refers.
         atypical: Largest distance from ordinary inputs (see `kellgren.typical`), or None.
@@ -83,7 +84,7 @@ class Calibration:
             never doubts.
     """
 
-    temperature: Mapping[str, float] = field(default_factory=dict)
+    calibrators: Mapping[str, Calibrator] = field(default_factory=dict)
     interval: Mapping[str, Interval] = field(default_factory=dict)
     refer_grades: int | None = None
     atypical: float | None = None
@@ -301,7 +302,7 @@ def parse_card(document: Mapping[str, Any], *, where: str) -> Card:
             side_convention=document["side_convention"],
             tta=tuple(document["tta"]),
             decision=dict(document["decision"]),
-            calibration=_calibration(document["calibration"] or {}),
+            calibration=_calibration(document["calibration"] or {}, document["tasks"], where),
             oa_from=document.get("oa_from", "head"),
             members=members,
             vote=document.get("vote", "soft"),
@@ -328,9 +329,9 @@ def _member(entry: Mapping[str, Any], where: str) -> Member:
     return Member(entry["bundle"], weight)
 
 
-def _calibration(entry: Mapping[str, Any]) -> Calibration:
+def _calibration(entry: Mapping[str, Any], tasks: Mapping[str, int], where: str) -> Calibration:
     return Calibration(
-        temperature={task: float(t) for task, t in entry.get("temperature", {}).items()},
+        calibrators=_calibrators(entry, tasks, where),
         interval={
             task: Interval(float(i["threshold"]), float(i["coverage"]))
             for task, i in entry.get("conformal", {}).items()
@@ -340,6 +341,24 @@ def _calibration(entry: Mapping[str, Any]) -> Calibration:
         side_certainty=float(entry.get("side_certainty", 0.95)),
         side_doubt=entry.get("side_doubt"),
     )
+
+
+def _calibrators(entry: Mapping[str, Any], tasks: Mapping[str, int], where: str) -> dict[str, Calibrator]:
+    """Of each task the one that the card has for it."""
+    calibrators: dict[str, Calibrator] = {}
+    try:
+        for task, value in entry.get("temperature", {}).items():
+            calibrators[task] = Temperature(float(value))
+        for task, values in entry.get("dirichlet", {}).items():
+            if task in calibrators:
+                raise ValueError("a temperature and a Dirichlet map")
+            weights, bias = (np.array(values[key], dtype=np.float64) for key in ("weights", "bias"))
+            calibrators[task] = Dirichlet(weights, bias)
+            if len(bias) != tasks.get(task):
+                raise ValueError(f"a Dirichlet map of {len(bias)} classes")
+    except ValueError as error:
+        raise BadBundle(f"the card's calibration of {task} is wrong: {error}", path=where) from error
+    return calibrators
 
 
 def _check(card: Card, where: str) -> None:
@@ -358,9 +377,6 @@ def _check(card: Card, where: str) -> None:
     for task, classes in card.tasks.items():
         if task not in TASKS or TASKS[task].classes != classes:
             raise BadBundle(f"the card's task {task!r} with {classes} classes is not known", path=where)
-    for task, temperature in card.calibration.temperature.items():
-        if not 0.0 < temperature < np.inf:
-            raise BadBundle(f"the card's temperature of {task} is {temperature:g}, not positive", path=where)
     if bool(card.inputs) == bool(card.members):
         raise BadBundle("a card has either inputs (a network) or members (an ensemble)", path=where)
     _check_inputs(card, where)

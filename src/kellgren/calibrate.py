@@ -1,16 +1,15 @@
-"""From logits to probabilities that can be believed, a decided grade, and an interval that covers the truth.
+"""From logits to probabilities that can be believed.
 
-Temperature scaling (Guo et al., ICML 2017) fits one number per task. The interval is a split-conformal set
-(Vovk et al. 2005; Romano et al., NeurIPS 2020) restricted to neighbouring grades, as in Lu et al. (MICCAI
-2022, ordinal adaptive prediction sets): it grows from the decided grade and so always contains it.
+Temperature scaling (Guo et al., ICML 2017) fits one number per task: how sure a network may be. Dirichlet
+calibration (Kull et al., NeurIPS 2019) fits a matrix and a bias: also which grades it takes for which.
 
-Everything is float64 numpy; thresholds and temperatures survive a round trip through JSON unchanged.
+Everything is float64 numpy; what was fitted survives a round trip through JSON unchanged.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import ceil
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -22,15 +21,19 @@ from kellgren.vocabulary import MISSING
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.integer[Any]]
 
-DecisionRule = Literal["argmax", "median"]
-"""How probabilities become a grade: the most probable one, or the median of the distribution."""
-
 TEMPERATURES: Final = (0.05, 20.0)
 """Range of a fitted temperature. A sample that a model gets wholly right (or no better than chance) has no
 finite optimum; the fit then ends at an end of this range."""
 
 NEVER: Final = 1e-12
 """Probability of what is held impossible: divided by a large temperature, its logarithm must stay finite."""
+
+RARE: Final = 1e-6
+"""Probability below which a Dirichlet map tells nothing apart: it is fitted on hundreds of knees and must not
+carry on in a straight line to where there were none."""
+
+RIDGE: Final = 0.01
+"""Weight of a Dirichlet map's squared distance from the identity, beside the mean negative log likelihood."""
 
 
 def softmax(logits: npt.ArrayLike) -> FloatArray:
@@ -40,30 +43,96 @@ def softmax(logits: npt.ArrayLike) -> FloatArray:
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
-def log_probabilities(probabilities: npt.ArrayLike) -> FloatArray:
-    """Logits of a distribution, (..., C): its logarithms, a grade that got no vote counting as `NEVER`."""
-    return np.asarray(np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), NEVER)))
+def log_probabilities(probabilities: npt.ArrayLike, least: float = NEVER) -> FloatArray:
+    """Logits of a distribution, (..., C): its logarithms, none less than that of `least`."""
+    return np.asarray(np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), least)))
 
 
-def apply_temperature(logits: npt.ArrayLike, temperature: float) -> FloatArray:
-    """Calibrated probabilities softmax(logits / T) (Guo et al. 2017, eq. 9).
+@dataclass(frozen=True, slots=True)
+class Temperature:
+    """Calibrated probabilities softmax(z / T) (Guo et al. 2017, eq. 9). The most probable grade stays.
 
-    Args:
-        logits: (..., C).
-        temperature: T > 0; above 1 it softens, below 1 it sharpens. The most probable grade stays.
-
-    Returns:
-        (..., C) probabilities.
+    Attributes:
+        value: T > 0; above 1 it softens, below 1 it sharpens.
 
     Raises:
         ValueError: If the temperature is not a positive number.
     """
-    if not 0.0 < temperature < np.inf:
-        raise ValueError(f"temperature must be positive and finite, not {temperature}")
-    return softmax(np.asarray(logits, dtype=np.float64) / temperature)
+
+    value: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.value < np.inf:
+            raise ValueError(f"temperature must be positive and finite, not {self.value:g}")
+
+    def logits(self, logits: npt.ArrayLike) -> FloatArray:
+        """Calibrated logits, (..., C) -> (..., C)."""
+        return np.asarray(np.asarray(logits, dtype=np.float64) / self.value)
+
+    def probabilities(self, logits: npt.ArrayLike) -> FloatArray:
+        """Calibrated probabilities, (..., C) -> (..., C)."""
+        return softmax(self.logits(logits))
+
+    def maps(self, maps: npt.NDArray[np.floating[Any]]) -> FloatArray:
+        """Class activation maps whose means are the calibrated logits: (C, h, w) -> (C, h, w)."""
+        return np.asarray(maps.astype(np.float64) / self.value)
 
 
-def fit_temperature(logits: npt.ArrayLike, truth: IntArray) -> float:
+@dataclass(frozen=True, slots=True)
+class Dirichlet:
+    """Calibrated probabilities softmax(W log p + b), p = softmax(z) (Kull et al. 2019, eq. 2, linear form).
+
+    The most probable grade may change: a network that reads grade 1 where readers differ between 0 and 2 is
+    put right.
+
+    Attributes:
+        weights: (C, C) W; the identity changes nothing.
+        bias: (C,) b.
+
+    Raises:
+        ValueError: If shapes differ or a value is not finite.
+    """
+
+    weights: FloatArray = field(repr=False)
+    bias: FloatArray = field(repr=False)
+
+    def __post_init__(self) -> None:
+        classes = self.bias.shape[0] if self.bias.ndim == 1 else 0
+        if not classes or self.weights.shape != (classes, classes):
+            raise ValueError(f"Dirichlet weights {self.weights.shape} and bias {self.bias.shape} do not fit")
+        if not (np.isfinite(self.weights).all() and np.isfinite(self.bias).all()):
+            raise ValueError("Dirichlet weights or bias hold values that are not finite")
+
+    def logits(self, logits: npt.ArrayLike) -> FloatArray:
+        """Calibrated logits, (..., C) -> (..., C); what is less probable than `RARE` counts as that."""
+        return np.asarray(log_probabilities(softmax(logits), RARE) @ self.weights.T + self.bias)
+
+    def probabilities(self, logits: npt.ArrayLike) -> FloatArray:
+        """Calibrated probabilities, (..., C) -> (..., C)."""
+        return softmax(self.logits(logits))
+
+    def maps(self, maps: npt.NDArray[np.floating[Any]]) -> FloatArray:
+        """Class activation maps whose means are the calibrated logits: (C, h, w) -> (C, h, w).
+
+        Each place gets its share by the weights; what no place has said is spread evenly.
+        """
+        mixed = np.tensordot(self.weights, maps.astype(np.float64), axes=1)
+        means = maps.astype(np.float64).mean(axis=(1, 2))
+        return np.asarray(mixed + (self.logits(means) - self.weights @ means)[:, None, None])
+
+
+Calibrator = Temperature | Dirichlet
+"""How the logits of one task become probabilities."""
+
+Method = Literal["temperature", "best"]
+"""Which calibrator a task gets. `temperature` keeps the most probable grade: a published system's own answer.
+`best` takes a Dirichlet map where it is surely better on knees that it was not fitted on."""
+
+Fit = Callable[[FloatArray, IntArray], Calibrator]
+"""Fits a calibrator to logits (N, C) and readings (N,)."""
+
+
+def fit_temperature(logits: npt.ArrayLike, truth: IntArray) -> Temperature:
     """Fit the temperature that minimises the negative log likelihood.
 
     In 1/T the likelihood is concave, so the sign of its derivative, mean(E[z] - z_truth), tells on which side
@@ -80,17 +149,66 @@ def fit_temperature(logits: npt.ArrayLike, truth: IntArray) -> float:
         BadDataset: If no knee was read.
         ValueError: If shapes differ, a logit is not finite, or a grade is outside 0 .. C-1.
     """
-    z = np.asarray(logits, dtype=np.float64)
-    _check_rows(z, truth)
-    read = truth != MISSING
-    z, grades = z[read], truth[read]
+    z, grades = read_rows(logits, truth)
     of_truth = z[np.arange(len(grades)), grades]
     low, high = np.log(TEMPERATURES)
     for _ in range(60):
         middle = 0.5 * (low + high)
-        too_sharp = np.mean((apply_temperature(z, float(np.exp(middle))) * z).sum(axis=1) - of_truth) > 0.0
-        low, high = (middle, high) if too_sharp else (low, middle)
-    return float(np.exp(0.5 * (low + high)))
+        expected = (Temperature(float(np.exp(middle))).probabilities(z) * z).sum(axis=1)
+        low, high = (middle, high) if np.mean(expected - of_truth) > 0.0 else (low, middle)
+    return Temperature(float(np.exp(0.5 * (low + high))))
+
+
+def fit_dirichlet(logits: npt.ArrayLike, truth: IntArray, ridge: float = RIDGE) -> Dirichlet:
+    """Fit the Dirichlet map that minimises the mean negative log likelihood and a ridge.
+
+    Kull et al. (2019, section 4) keep the off-diagonal weights and the bias small; here the distance from the
+    identity counts for all weights, so that a grade that was never read stays as the network has it. The loss
+    is strictly convex: Newton's method, with steps halved until the loss falls, ends at its one minimum.
+
+    Args:
+        logits: (N, C).
+        truth: (N,) read grades, -1 where not read.
+        ridge: Weight of the sum of (W - 1)^2 and b^2, > 0.
+
+    Returns:
+        The map.
+
+    Raises:
+        BadDataset: If no knee was read.
+        ValueError: As in `fit_temperature`, or if the ridge is not positive.
+    """
+    if not 0.0 < ridge < np.inf:
+        raise ValueError(f"the ridge must be positive and finite, not {ridge:g}")
+    z, grades = read_rows(logits, truth)
+    n, classes = z.shape
+    x = np.column_stack([log_probabilities(softmax(z), RARE), np.ones(n)])  # (N, C + 1), the bias's 1 last
+    read = np.eye(classes)[grades]
+    start = np.eye(classes, classes + 1)
+
+    def loss(theta: FloatArray) -> float:
+        chosen = softmax(x @ theta.T)[np.arange(n), grades]
+        return float(-np.log(np.maximum(chosen, NEVER)).mean() + ridge * ((theta - start) ** 2).sum())
+
+    theta, now = start, loss(start)
+    for _ in range(100):
+        p = softmax(x @ theta.T)
+        gradient = (p - read).T @ x / n + 2.0 * ridge * (theta - start)
+        # d2/dtheta_ai dtheta_bj = mean(p_a ([a = b] - p_b) x_i x_j) + 2 ridge [a = b][i = j]
+        spread = np.einsum("na,ab->nab", p, np.eye(classes)) - np.einsum("na,nb->nab", p, p)
+        curvature = np.einsum("nab,ni,nj->aibj", spread, x, x, optimize=True).reshape(theta.size, -1) / n
+        curvature += 2.0 * ridge * np.eye(theta.size)
+        step = np.linalg.solve(curvature, gradient.ravel()).reshape(theta.shape)
+        if np.abs(gradient).max() < 1e-10:
+            break
+        for _ in range(40):
+            if (then := loss(theta - step)) < now:
+                break
+            step = step / 2.0
+        else:  # as far down as float64 can tell
+            break
+        theta, now = theta - step, then
+    return Dirichlet(theta[:, :-1].copy(), theta[:, -1].copy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +217,25 @@ class CrossFitted:
 
     Attributes:
         probabilities: (N, C).
-        temperatures: (F,) temperature of each fold, fitted on the patients of the others.
+        calibrators: F of them: that of each fold, fitted on the patients of the others.
         fold: (N,) fold of each knee, 0 .. F-1.
     """
 
     probabilities: FloatArray
-    temperatures: FloatArray
+    calibrators: tuple[Calibrator, ...]
     fold: npt.NDArray[np.intp]
 
 
 def cross_fitted_probabilities(
-    logits: npt.ArrayLike, truth: IntArray, patients: npt.NDArray[np.str_], folds: int = 5, seed: int = 0
+    logits: npt.ArrayLike,
+    truth: IntArray,
+    patients: npt.NDArray[np.str_],
+    folds: int = 5,
+    seed: int = 0,
+    *,
+    fit: Fit = fit_temperature,
 ) -> CrossFitted:
-    """Calibrate every knee with a temperature fitted on other patients.
+    """Calibrate every knee with what was fitted on other patients.
 
     Args:
         logits: (N, C) of a network that was not trained on these knees.
@@ -119,13 +243,14 @@ def cross_fitted_probabilities(
         patients: (N,) patient of each knee.
         folds: Number of folds, F >= 2; patients are dealt at random, all knees of one to the same fold.
         seed: Seed of the dealing.
+        fit: What is fitted.
 
     Returns:
-        Probabilities, temperatures and folds.
+        Probabilities, calibrators and folds.
 
     Raises:
         BadDataset: If there are fewer patients than folds, or none outside a fold was read.
-        ValueError: As in `fit_temperature`, or if `folds` < 2.
+        ValueError: As in `fit`, or if `folds` < 2.
     """
     z = np.asarray(logits, dtype=np.float64)
     if folds < 2:
@@ -134,126 +259,30 @@ def cross_fitted_probabilities(
     if len(distinct) < folds:
         raise BadDataset(f"{len(distinct)} patients cannot fill {folds} folds", remedy="use fewer folds")
     fold = np.random.default_rng(seed).permutation(len(distinct))[patient] % folds
-    temperatures = np.array([fit_temperature(z[fold != f], truth[fold != f]) for f in range(folds)])
-    return CrossFitted(softmax(z / temperatures[fold][:, None]), temperatures, fold)
+    calibrators = tuple(fit(z[fold != f], truth[fold != f]) for f in range(folds))
+    probabilities = np.empty_like(z)
+    for f, calibrator in enumerate(calibrators):
+        probabilities[fold == f] = calibrator.probabilities(z[fold == f])
+    return CrossFitted(probabilities, calibrators, fold)
 
 
-def decide(probabilities: npt.ArrayLike, rule: DecisionRule = "argmax") -> npt.NDArray[np.intp]:
-    """Decide a grade.
-
-    Args:
-        probabilities: (N, C), rows sum to 1.
-        rule: `"argmax"`: the most probable grade, the smaller of two equals; best for accuracy. `"median"`:
-            the smallest grade whose cumulative probability reaches one half; best for the absolute error.
-
-    Returns:
-        (N,) grades 0 .. C-1.
-
-    Raises:
-        ValueError: If the rule has another name.
-    """
-    p = np.asarray(probabilities, dtype=np.float64)
-    if rule == "argmax":
-        return np.asarray(p.argmax(axis=1))
-    if rule == "median":
-        return np.asarray((np.cumsum(p, axis=1) >= 0.5).argmax(axis=1))
-    raise ValueError(f"no decision rule {rule!r}: choose argmax or median")
-
-
-def mass_before(probabilities: npt.ArrayLike, decided: IntArray) -> FloatArray:
-    """Probability that an interval has gathered when it takes in each grade: the nonconformity score.
-
-    The interval starts at the decided grade and takes in the more probable of its two neighbours (the smaller
-    grade of two equals) until none is left.
-
-    Args:
-        probabilities: (N, C), rows sum to 1.
-        decided: (N,) grades to start from.
-
-    Returns:
-        (N, C) values 0 .. 1: 0 for the decided grade, rising outwards on either side.
-    """
-    p = np.asarray(probabilities, dtype=np.float64)
-    n, classes = p.shape
-    rows = np.arange(n)
-    # A border of -1 makes the edge of the scale the less probable neighbour, so it is never crossed.
-    bordered = np.pad(p, ((0, 0), (1, 1)), constant_values=-1.0)
-    low = np.asarray(decided, dtype=np.intp).copy()
-    high = low.copy()
-    gathered = p[rows, low]
-    scores = np.zeros_like(p)
-    for _ in range(classes - 1):
-        below, above = bordered[rows, low], bordered[rows, high + 2]
-        downwards = below >= above
-        low, high = low - downwards, high + ~downwards
-        grade = np.where(downwards, low, high)
-        scores[rows, grade] = gathered
-        gathered = np.minimum(gathered + np.maximum(below, above), 1.0)
-    return scores
-
-
-def fit_interval_threshold(
-    probabilities: npt.ArrayLike, truth: IntArray, coverage: float = 0.9, *, rule: DecisionRule = "argmax"
-) -> float:
-    """Fit the split-conformal threshold of `interval`.
-
-    The ceil((n+1) coverage)-th smallest score of the read grades (Romano et al. 2020): over exchangeable
-    knees an interval then holds the truth with at least the nominal probability. Knees of one patient are
-    not quite exchangeable; with two a patient the loss is small, and `validation` figures show it.
-
-    Args:
-        probabilities: (N, C) calibrated without these knees (see `cross_fitted_probabilities`).
-        truth: (N,) read grades, -1 where not read.
-        coverage: Nominal coverage, 0 < coverage < 1.
-        rule: The decision rule that the intervals will start from.
-
-    Returns:
-        Threshold 0 .. 1; 1 (every grade) if there are too few knees for the coverage.
+def read_rows(values: npt.ArrayLike, truth: IntArray) -> tuple[FloatArray, IntArray]:
+    """Rows whose grade was read, and their grades: (N, C), (N,) -> (M, C), (M,).
 
     Raises:
         BadDataset: If no knee was read.
-        ValueError: If shapes or grades are wrong, or the coverage is not between 0 and 1.
+        ValueError: If shapes differ, a value is not finite, or a grade is outside 0 .. C-1.
     """
-    if not 0.0 < coverage < 1.0:
-        raise ValueError(f"coverage must lie between 0 and 1, not {coverage}")
-    p = np.asarray(probabilities, dtype=np.float64)
-    _check_rows(p, truth)
-    read = truth != MISSING
-    p, grades = p[read], truth[read]
-    n = len(grades)
-    scores = np.sort(mass_before(p, decide(p, rule))[np.arange(n), grades])
-    position = ceil((n + 1) * coverage)
-    return float(scores[position - 1]) if position <= n else 1.0
-
-
-def interval(
-    probabilities: npt.ArrayLike, decided: IntArray, threshold: float
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Grow the interval from the decided grade until its probability exceeds the threshold.
-
-    Args:
-        probabilities: (N, C) calibrated.
-        decided: (N,) decided grades, by the rule that the threshold was fitted with.
-        threshold: From `fit_interval_threshold`; 0 gives the decided grade alone, 1 all grades.
-
-    Returns:
-        (N,) lowest and (N,) highest grade, both included; low <= decided <= high.
-    """
-    inside = mass_before(probabilities, decided) <= threshold
-    last = inside.shape[1] - 1
-    return inside.argmax(axis=1), last - inside[:, ::-1].argmax(axis=1)
-
-
-def _check_rows(values: FloatArray, truth: IntArray) -> None:
-    """Refuse rows and readings that do not fit together."""
-    if values.ndim != 2 or truth.shape != values.shape[:1]:
-        raise ValueError(f"values {values.shape} and truth {truth.shape} must be (N, C) and (N,)")
-    if not np.isfinite(values).all():
+    rows = np.asarray(values, dtype=np.float64)
+    if rows.ndim != 2 or truth.shape != rows.shape[:1]:
+        raise ValueError(f"values {rows.shape} and truth {truth.shape} must be (N, C) and (N,)")
+    if not np.isfinite(rows).all():
         raise ValueError("logits or probabilities hold values that are not finite")
     read = truth != MISSING
     if not read.any():
         raise BadDataset("no knee has a reading to calibrate on", remedy="add readings or leave the task out")
-    if truth[read].min() < 0 or truth[read].max() >= values.shape[1]:
+    if truth[read].min() < 0 or truth[read].max() >= rows.shape[1]:
         raise ValueError(
-            f"readings {truth[read].min()} .. {truth[read].max()} lie outside 0 .. {values.shape[1] - 1}"
+            f"readings {truth[read].min()} .. {truth[read].max()} lie outside 0 .. {rows.shape[1] - 1}"
         )
+    return rows[read], truth[read]

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from kellgren import bundle as bundles
-from kellgren import calibrate, locate, measure, orient, steps
+from kellgren import decision, locate, measure, orient, steps
 from kellgren.assessment import Assessment, Grading, Overview
 from kellgren.errors import NotAKnee
 from kellgren.locate import Framed, InputKind
@@ -179,17 +179,17 @@ class Grader:
             if task == "SIDE" or task in hidden:
                 continue
             row = probabilities[None]
-            decided = calibrate.decide(row, card.decision.get(task, "argmax"))
+            decided = decision.decide(row, card.decision.get(task, "argmax"))
             interval = None
             if task in card.calibration.interval:
-                low, high = calibrate.interval(row, decided, card.calibration.interval[task].threshold)
+                low, high = decision.interval(row, decided, card.calibration.interval[task].threshold)
                 interval = (int(low[0]), int(high[0]))
             gradings[task] = Grading(
                 task,
                 int(decided[0]),
                 tuple(float(p) for p in probabilities),
                 interval,
-                task in card.calibration.temperature,
+                task in card.calibration.calibrators,
             )
         return gradings
 

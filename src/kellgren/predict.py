@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from kellgren import calibrate, places, steps, typical, vote
+from kellgren import places, steps, typical, vote
 from kellgren.bundle import GRAPH, TYPICAL, Bundle
+from kellgren.calibrate import Calibrator, Temperature, log_probabilities
 from kellgren.errors import BadBundle
 from kellgren.looks import Look, looks, see
 from kellgren.places import Box
@@ -25,7 +26,7 @@ class Prediction:
     """What a bundle says of one crop, lateral and medial in their places.
 
     Attributes:
-        probabilities: By task, (C,), calibrated where the card has a temperature.
+        probabilities: By task, (C,), calibrated where the card has a calibrator.
         maps: By task, (C, h, w) share of each position in the logit, in the crop's own orientation; empty
             where the graph has none. See `Model.predict` for what an ensemble's are.
         frame: The part of the crop that the maps cover; None without maps.
@@ -144,8 +145,8 @@ class Model:
             pixels: (H, W) film-stage pixels of the crop, bone bright.
             side: The knee's side, if known. If not, a bundle with a SIDE task reads it off the image.
             maps: Also return class activation maps. The mean of a network's over positions is the logit
-                of the crop as it was cut, before the temperature. An ensemble's are the weighted mean of its
-                members' maps, each divided by the member's temperature and laid where that member looks.
+                of the crop as it was cut, before calibration. An ensemble's are the weighted mean of its
+                members' maps, each calibrated as the member's logits are and laid where that member looks.
                 Their mean is the weighted mean of the members' calibrated logits: up to a constant, the
                 logarithm of the geometric mean of their probabilities. Members vote by probabilities, whose
                 arithmetic mean no map can share out, so these maps show what speaks for a grade to the
@@ -161,13 +162,13 @@ class Model:
         logits = self._upright(raw, "logits", seen)
         agreement = None
         if "SIDE" in logits:
-            agreement = float(self._probabilities("SIDE", logits["SIDE"].mean(axis=0))[0])
+            agreement = float(self._calibrator("SIDE").probabilities(logits["SIDE"].mean(axis=0))[0])
         if side is None and self.card.side_convention == "as_right":
             side = self._side_from_image(agreement)
             if side == "L":  # to be seen mirrored, as if it had been named
                 return replace(self.predict(pixels, side, maps=maps), side_agreement=agreement)
         means = {task: values.mean(axis=0) for task, values in logits.items()}
-        probabilities = {task: self._probabilities(task, z) for task, z in means.items()}
+        probabilities = {task: self._calibrator(task).probabilities(z) for task, z in means.items()}
         if self.card.oa_from == "sum":
             probabilities["OA"] = _osteoarthritis(probabilities["KL"])
         heat = self._heat(raw, seen) if maps else {}
@@ -208,8 +209,8 @@ class Model:
             upright[task] = np.stack(rows)
         return upright
 
-    def _probabilities(self, task: str, logits: FloatArray) -> FloatArray:
-        return calibrate.apply_temperature(logits, self.card.calibration.temperature.get(task, 1.0))
+    def _calibrator(self, task: str) -> Calibrator:
+        return self.card.calibration.calibrators.get(task, Temperature())
 
     def _side_from_image(self, right: float | None) -> Side | None:
         """Side read off an unmirrored crop, given the probability that it shows a right knee."""
@@ -297,7 +298,7 @@ class Model:
             if task in p.probabilities
         ]
         joined = vote.join([p for p, _ in able], [w for _, w in able], self.card.vote)[0]
-        return self._probabilities(task, calibrate.log_probabilities(joined))
+        return self._calibrator(task).probabilities(log_probabilities(joined))
 
     def _join_maps(
         self, voices: Sequence[Prediction]
@@ -314,8 +315,8 @@ class Model:
             for model, member, p in zip(self.members, self.card.members, voices, strict=True):
                 votes += member.weight if task in p.probabilities else 0.0
                 if p.frame is not None and task in p.maps:
-                    temperature = model.card.calibration.temperature.get(task, 1.0)
-                    laid.append(places.lay(p.maps[task], p.frame, frame, size) / temperature)
+                    said = model._calibrator(task).maps(p.maps[task])
+                    laid.append(places.lay(said, p.frame, frame, size))
                     weights.append(member.weight)
             if laid:
                 heat[task] = np.average(laid, axis=0, weights=weights).astype(np.float32)

@@ -24,6 +24,13 @@ class VoteOption(enum.StrEnum):
     mixed = "mixed"
 
 
+class CalibrationOption(enum.StrEnum):
+    """Which calibrator a task gets."""
+
+    temperature = "temperature"
+    best = "best"
+
+
 @app.command()
 def inspect(
     model: Annotated[str, typer.Argument(help="Packaged bundle, or a bundle's folder or zip.")],
@@ -51,6 +58,10 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder for the bundle.", file_okay=False)],
     name: Annotated[str | None, typer.Option(help="Name of the bundle; the recipe's by default.")] = None,
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = "0.1.0",
+    calibration: Annotated[
+        CalibrationOption | None,
+        typer.Option(help="How tasks are calibrated on the held-out fold; as the recipe says by default."),
+    ] = None,
 ) -> None:
     """Export a run's best weights: ONNX graph, calibration on the held-out fold, card, golden outputs."""
     from kellgren.extras import require
@@ -59,7 +70,15 @@ def export(
     from kellgren.cli import progress
     from kellgren.learn.export import export_run
 
-    written = export_run(run, data, out, name=name, version=version, track=progress.track)
+    written = export_run(
+        run,
+        data,
+        out,
+        name=name,
+        version=version,
+        calibration=calibration.value if calibration else None,
+        track=progress.track,
+    )
     typer.echo(f"-> {written}", err=True)
 
 
@@ -79,6 +98,9 @@ def ensemble(
     weight: Annotated[
         list[float] | None, typer.Option(help="Weight of a member; repeat it for each, in their order.")
     ] = None,
+    calibration: Annotated[
+        CalibrationOption, typer.Option(help="How the vote is calibrated on the held-out fold.")
+    ] = CalibrationOption.best,
 ) -> None:
     """Let bundles vote: one bundle that holds them, calibrated as a whole on the fold that all left out."""
     from kellgren import bundle
@@ -96,6 +118,7 @@ def ensemble(
         version=version,
         vote=vote.value,
         weights=weight or None,
+        calibration=calibration.value,
         track=progress.track,
     )
     typer.echo(f"-> {written}", err=True)

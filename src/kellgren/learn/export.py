@@ -23,6 +23,7 @@ from torch import Tensor
 from kellgren import bundle as bundles
 from kellgren import golden, steps
 from kellgren._version import __version__
+from kellgren.calibrate import Method
 from kellgren.data import DataSet
 from kellgren.data import load as load_data
 from kellgren.errors import BadBundle, BadRecipe
@@ -40,7 +41,7 @@ from kellgren.read import read_bytes
 from kellgren.report.run import write_json
 from kellgren.standardise import standardise
 from kellgren.study import publish
-from kellgren.study.calibration import choose_decisions, fit_calibration, observe
+from kellgren.study.calibration import fit_calibration, observe
 from kellgren.typical import Typical
 from kellgren.vocabulary import TASKS
 
@@ -55,7 +56,14 @@ _PARITY_KNEES: Final = 64
 
 
 def export_run(
-    run: Path, data: Path, out: Path, *, name: str | None = None, version: str = "0.1.0", track: Track
+    run: Path,
+    data: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    version: str = "0.1.0",
+    calibration: Method | None = None,
+    track: Track,
 ) -> Path:
     """Make a bundle of a finished training run.
 
@@ -65,6 +73,7 @@ def export_run(
         out: Folder for the bundle; replaced if it holds a bundle already.
         name: Name of the bundle; the recipe's by default.
         version: Version of the bundle.
+        calibration: How tasks are calibrated; as the recipe says by default.
         track: Progress display.
 
     Returns:
@@ -76,6 +85,8 @@ def export_run(
     """
     record = _read_record(run)
     recipe = recipes.from_dict(record["recipe"])
+    if calibration is not None:
+        recipe = replace(recipe, calibration=calibration)
     dataset = load_data(data)
     if dataset.sha256() != record["data_sha256"]:
         raise BadRecipe("the data set is not the one that the run was trained on", path=data)
@@ -103,8 +114,10 @@ def _make(
     _write_typical(folder, training, track)
     if held_out is not None:
         observed = observe(Model(bundles.load(folder)), held_out, track)
-        card["decision"] = choose_decisions(observed, recipe.decision)
-        card["calibration"] = fit_calibration(observed, card["decision"], card["training"]["held_out_fold"])
+        fold = card["training"]["held_out_fold"]
+        card["decision"], card["calibration"] = fit_calibration(
+            observed, recipe.decision, fold, method=recipe.calibration
+        )
     write_json(folder / bundles.CARD, card)
     golden.write(bundles.load(folder), folder, publish.golden_images())
 

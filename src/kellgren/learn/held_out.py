@@ -7,7 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kellgren import calibrate
+from kellgren.calibrate import softmax
+from kellgren.decision import decide
 from kellgren.learn import batches, losses
 from kellgren.learn.hardware import Hardware
 from kellgren.learn.networks import KneeNet
@@ -45,8 +46,8 @@ def figures(net: KneeNet, crops: batches.Crops, recipe: Recipe, hardware: Hardwa
         read = truth != MISSING
         if not read.any():
             continue
-        probabilities = calibrate.softmax(logits[task][read])
-        decided = calibrate.decide(probabilities, recipe.decision.get(task, "argmax"))
+        probabilities = softmax(logits[task][read])
+        decided = decide(probabilities, recipe.decision.get(task, "argmax"))
         confusion = metrics.confusion_matrix(truth[read], decided, TASKS[task].classes)
         found[f"{task}_accuracy"] = float(metrics.accuracy(confusion))
         found[f"{task}_qwk"] = float(metrics.qwk(confusion))

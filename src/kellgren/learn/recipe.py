@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from kellgren import steps
-from kellgren.calibrate import DecisionRule
+from kellgren.calibrate import Method
+from kellgren.decision import DecisionRule
 from kellgren.errors import BadBundle, BadRecipe
 from kellgren.learn.documents import available, build, document, merge, nearest, override
 from kellgren.vocabulary import TASKS
@@ -227,6 +228,7 @@ class Recipe:
         sampling: `natural`: each knee once an epoch. `balanced`: as many of each KL grade as of the most
             frequent one, rarer ones repeated (augmented differently each time).
         decision: How each task's grade follows from its probabilities.
+        calibration: Which calibrators the bundle's tasks may get.
         tta: Test-time looks besides the plain one; `flip` only where training flips.
     """
 
@@ -245,6 +247,7 @@ class Recipe:
     augment_by_grade: dict[int, Augment] = field(default_factory=dict)
     sampling: Literal["natural", "balanced"] = "natural"
     decision: dict[str, DecisionRule] = field(default_factory=dict)
+    calibration: Method = "temperature"
     tta: tuple[str, ...] = ()
 
     def loss_of(self, task: str) -> Loss:
@@ -260,8 +263,15 @@ class Recipe:
         return TASKS[task].classes
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain dictionaries, for cards and run records."""
-        return dataclasses.asdict(self)
+        """As plain dictionaries, for cards and run records.
+
+        A key that is younger than the first runs is left out at its default: they can be resumed, and
+        a laboratory's cells keep their names.
+        """
+        values = dataclasses.asdict(self)
+        if self.calibration == "temperature":
+            del values["calibration"]
+        return values
 
 
 def load(name_or_path: str, *, size: str = "full") -> Recipe:

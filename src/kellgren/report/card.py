@@ -59,10 +59,10 @@ def _calibration(calibration: dict[str, Any] | None) -> list[str]:
         return ["not calibrated"]
     fitted = calibration["fitted"]
     temperatures = ", ".join(f"{task} {t:.2f}" for task, t in calibration["temperature"].items())
-    return [
-        f"calibrated on {fitted['n']} knees of {fitted['n_patients']} patients ({fitted['method']})",
-        f"    temperature {temperatures}",
-    ]
+    lines = [f"calibrated on {fitted['n']} knees of {fitted['n_patients']} patients ({fitted['method']})"]
+    lines += [f"    temperature {temperatures}"] if temperatures else []
+    lines += [f"    Dirichlet map {', '.join(maps)}"] if (maps := calibration.get("dirichlet")) else []
+    return lines
 
 
 def _validation(validation: dict[str, Any] | None) -> list[str]:

@@ -1,6 +1,6 @@
 """Calibration of a network, or of an ensemble, on the knees that were held out of its training.
 
-Temperatures, decision rules, conformal thresholds, the refer rule and what counts as ordinary: all are
+Calibrators, decision rules, conformal thresholds, the refer rule and what counts as ordinary: all are
 fitted here, on one fold, with everything that judges calibrated probabilities cross-fitted by patient.
 """
 
@@ -13,8 +13,19 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from kellgren import calibrate
+from kellgren.calibrate import (
+    Calibrator,
+    Fit,
+    Method,
+    Temperature,
+    cross_fitted_probabilities,
+    fit_dirichlet,
+    fit_temperature,
+    log_probabilities,
+    softmax,
+)
 from kellgren.data import DataSet
+from kellgren.decision import DecisionRule, decide, fit_interval_threshold, interval
 from kellgren.grade import processors
 from kellgren.parallel import Track, in_order
 from kellgren.predict import Model
@@ -33,7 +44,7 @@ REFERRED: Final = 0.15
 ATYPICAL: Final = 0.995
 """Share of held-out knees that count as ordinary."""
 
-RULES: Final[tuple[calibrate.DecisionRule, ...]] = ("argmax", "median")
+RULES: Final[tuple[DecisionRule, ...]] = ("argmax", "median")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +71,14 @@ def observe(model: Model, knees: DataSet, track: Track) -> HeldOut:
     """Run an uncalibrated model over knees, with its test-time looks.
 
     Logarithms of its probabilities are its mean logits up to a constant, which no softmax sees. Those of an
-    ensemble's are what its temperature divides.
+    ensemble's are what its calibrator starts from.
     """
 
     def one(index: int) -> tuple[dict[str, npt.NDArray[np.float64]], float | None, float | None]:
         knee = knees.knees[index]
         film = standardise(read_bytes(knee.image.read_bytes(), knee.name))
         prediction = model.predict(film.pixels, knee.side)
-        logits = {task: calibrate.log_probabilities(p) for task, p in prediction.probabilities.items()}
+        logits = {task: log_probabilities(p) for task, p in prediction.probabilities.items()}
         return logits, prediction.distance, prediction.side_agreement if knee.side else None
 
     rows = list(track(in_order(one, range(len(knees)), workers=processors()), len(knees), "held-out fold"))
@@ -81,63 +92,67 @@ def observe(model: Model, knees: DataSet, track: Track) -> HeldOut:
     )
 
 
-def choose_decisions(
-    observed: HeldOut, named: Mapping[str, calibrate.DecisionRule]
-) -> dict[str, calibrate.DecisionRule]:
-    """The decision rule of each task: the one that is named, else the better on held-out knees.
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """Calibration of one task.
 
-    Better is a higher mean of accuracy and quadratic weighted kappa.
+    Attributes:
+        calibrator: Fitted on all held-out knees.
+        crossed: (N, C) probabilities of the held-out knees, each calibrated on other patients' only.
+        rule: How a grade is decided.
     """
-    chosen: dict[str, calibrate.DecisionRule] = {}
-    for task, logits in observed.logits.items():
-        read = observed.truth[task] != MISSING
-        if task in named:
-            chosen[task] = named[task]
-        elif read.any():
-            probabilities, truth = calibrate.softmax(logits[read]), observed.truth[task][read]
-            scores = {rule: _decision_score(probabilities, truth, rule) for rule in RULES}
-            chosen[task] = max(RULES, key=scores.__getitem__)
-    return chosen
 
-
-def _decision_score(
-    probabilities: npt.NDArray[np.float64], truth: npt.NDArray[np.int64], rule: calibrate.DecisionRule
-) -> float:
-    decided = calibrate.decide(probabilities, rule)
-    confusion = metrics.confusion_matrix(truth, decided, probabilities.shape[1])
-    return float(metrics.accuracy(confusion) + metrics.qwk(confusion))
+    calibrator: Calibrator
+    crossed: npt.NDArray[np.float64]
+    rule: DecisionRule
 
 
 def fit_calibration(
-    observed: HeldOut, decision: Mapping[str, calibrate.DecisionRule], fold: int
-) -> dict[str, Any]:
-    """Temperatures, conformal thresholds, refer rule and distance threshold from held-out knees.
+    observed: HeldOut, named: Mapping[str, DecisionRule], fold: int, *, method: Method = "temperature"
+) -> tuple[dict[str, DecisionRule], dict[str, Any]]:
+    """Calibrators, decision rules, conformal thresholds, refer rule and distance threshold.
 
-    Temperatures are fitted on all held-out knees; everything that judges calibrated probabilities (the
-    conformal thresholds, the refer rule, the figures) uses probabilities cross-fitted by patient.
+    Calibrators are fitted on all held-out knees; everything that judges calibrated probabilities (which
+    calibrator, which rule, the conformal thresholds, the refer rule, the figures) uses probabilities
+    cross-fitted by patient.
+
+    Args:
+        observed: What the bundle says of the held-out knees.
+        named: Decision rules by task; where a task is not named, the better one is taken: the higher mean of
+            accuracy and quadratic weighted kappa.
+        fold: The fold that was held out.
+        method: Which calibrators may be used.
+
+    Returns:
+        The card's `decision` and `calibration`. Tasks of which no knee was read are in neither, except
+        for a rule that is named.
     """
-    temperature, conformal, after = {}, {}, {}
-    for task, logits in observed.logits.items():
+    tasks = {
+        task: _calibrate(logits, observed.truth[task], observed.patients, named.get(task), method)
+        for task, logits in observed.logits.items()
+        if (observed.truth[task] != MISSING).any()
+    }
+    decision = {task: named[task] for task in observed.logits if task in named}
+    decision |= {task: calibrated.rule for task, calibrated in tasks.items()}
+    conformal, figures = {}, {}
+    for task, calibrated in tasks.items():
         truth = observed.truth[task]
-        read = truth != MISSING
-        if not read.any():  # a data set without these readings: the card then says no temperature
-            continue
-        temperature[task] = round(calibrate.fit_temperature(logits, truth), 4)
-        crossed = calibrate.cross_fitted_probabilities(logits, truth, observed.patients).probabilities
-        rule = decision.get(task, "argmax")
         if task != "OA":
-            threshold = calibrate.fit_interval_threshold(crossed, truth, COVERAGE, rule=rule)
+            threshold = fit_interval_threshold(calibrated.crossed, truth, COVERAGE, rule=calibrated.rule)
             conformal[task] = {"threshold": round(threshold, 6), "coverage": COVERAGE}
-        after[task] = _calibration_figures(logits[read], crossed[read], truth[read])
+        read = truth != MISSING
+        figures[task] = _calibration_figures(
+            observed.logits[task][read], calibrated.crossed[read], truth[read]
+        )
     document: dict[str, Any] = {
-        "temperature": temperature,
+        **_document({task: calibrated.calibrator for task, calibrated in tasks.items()}),
         "conformal": conformal,
         "side_certainty": 0.95,
         "fitted": {
             "method": f"fold {fold} of the train split, held out of training; cross-fitted by patient",
             "n": len(observed.patients),
             "n_patients": len(np.unique(observed.patients)),
-            "figures": after,
+            "figures": figures,
         },
     }
     if np.isfinite(observed.distances).any():
@@ -145,15 +160,76 @@ def fit_calibration(
         document["out_of_distribution"] = {"threshold": round(farthest, 4)}
     if np.isfinite(observed.agreements).any():
         document["side_doubt"] = round(float(np.nanquantile(observed.agreements, 1 - ATYPICAL)), 4)
-    if "KL" in conformal:
-        document["refer"] = _refer_rule(observed, decision.get("KL", "argmax"), conformal["KL"]["threshold"])
-    return document
+    if "KL" in tasks:
+        document["refer"] = _refer_rule(tasks["KL"], observed.truth["KL"], conformal["KL"]["threshold"])
+    return decision, document
+
+
+def _calibrate(
+    logits: npt.NDArray[np.float64],
+    truth: npt.NDArray[np.int64],
+    patients: npt.NDArray[np.str_],
+    named: DecisionRule | None,
+    method: Method,
+) -> Calibrated:
+    """Choose and fit the calibrator of one task, and choose its rule."""
+    fit: Fit = fit_temperature
+    crossed = cross_fitted_probabilities(logits, truth, patients).probabilities
+    if method == "best":
+        other = cross_fitted_probabilities(logits, truth, patients, fit=fit_dirichlet).probabilities
+        read = truth != MISSING
+        if _surely_better(other[read], crossed[read], truth[read], patients[read]):
+            fit, crossed = fit_dirichlet, other
+    return Calibrated(fit(logits, truth), crossed, named or _better_rule(crossed, truth))
+
+
+def _surely_better(
+    new: npt.NDArray[np.float64],
+    old: npt.NDArray[np.float64],
+    truth: npt.NDArray[np.int64],
+    patients: npt.NDArray[np.str_],
+) -> bool:
+    """Whether the new probabilities' mean log likelihood is higher by more than its standard error.
+
+    The error is that of the paired difference with patients as clusters: the one-standard-error rule
+    (Breiman et al. 1984) for the step from one parameter to many.
+    """
+    rows = np.arange(len(truth))
+    gain = log_probabilities(new[rows, truth]) - log_probabilities(old[rows, truth])
+    _, patient = np.unique(patients, return_inverse=True)
+    by_patient = np.bincount(patient, weights=gain - gain.mean())
+    return bool(gain.mean() > np.sqrt((by_patient**2).sum()) / len(gain))
+
+
+def _better_rule(probabilities: npt.NDArray[np.float64], truth: npt.NDArray[np.int64]) -> DecisionRule:
+    read = truth != MISSING
+
+    def score(rule: DecisionRule) -> float:
+        decided = decide(probabilities[read], rule)
+        confusion = metrics.confusion_matrix(truth[read], decided, probabilities.shape[1])
+        return float(metrics.accuracy(confusion) + metrics.qwk(confusion))
+
+    return max(RULES, key=score)
+
+
+def _document(calibrators: Mapping[str, Calibrator]) -> dict[str, Any]:
+    """The card's part of the calibrators; `dirichlet` only where there is one."""
+    temperature, dirichlet = {}, {}
+    for task, calibrator in calibrators.items():
+        if isinstance(calibrator, Temperature):
+            temperature[task] = round(calibrator.value, 4)
+        else:
+            dirichlet[task] = {
+                "weights": [[round(float(w), 6) for w in row] for row in calibrator.weights],
+                "bias": [round(float(b), 6) for b in calibrator.bias],
+            }
+    return {"temperature": temperature, **({"dirichlet": dirichlet} if dirichlet else {})}
 
 
 def _calibration_figures(
     logits: npt.NDArray[np.float64], calibrated: npt.NDArray[np.float64], truth: npt.NDArray[np.int64]
 ) -> dict[str, float]:
-    plain = calibrate.softmax(logits)
+    plain = softmax(logits)
     return {
         "nll_before": round(ce.nll(plain, truth), 4),
         "nll": round(ce.nll(calibrated, truth), 4),
@@ -162,14 +238,10 @@ def _calibration_figures(
     }
 
 
-def _refer_rule(observed: HeldOut, rule: calibrate.DecisionRule, threshold: float) -> dict[str, Any]:
+def _refer_rule(kl: Calibrated, truth: npt.NDArray[np.int64], threshold: float) -> dict[str, Any]:
     """The narrowest interval that is referred while no more than `REFERRED` of the knees are."""
-    truth = observed.truth["KL"]
-    crossed = calibrate.cross_fitted_probabilities(
-        observed.logits["KL"], truth, observed.patients
-    ).probabilities
-    decided = calibrate.decide(crossed, rule)
-    low, high = calibrate.interval(crossed, decided, threshold)
+    decided = decide(kl.crossed, kl.rule)
+    low, high = interval(kl.crossed, decided, threshold)
     grades = high - low + 1
     width = next(w for w in range(2, 7) if (grades >= w).mean() <= REFERRED)
     kept, read = grades < width, truth != MISSING

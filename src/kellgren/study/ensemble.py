@@ -17,13 +17,14 @@ from kellgren import bundle as bundles
 from kellgren import golden
 from kellgren._version import __version__
 from kellgren.bundle import Bundle, Vote
+from kellgren.calibrate import Method
 from kellgren.data import DataSet
 from kellgren.errors import BadBundle, BadDataset
 from kellgren.parallel import Track
 from kellgren.predict import Model
 from kellgren.report.run import write_json
 from kellgren.study import publish
-from kellgren.study.calibration import choose_decisions, fit_calibration, observe
+from kellgren.study.calibration import fit_calibration, observe
 from kellgren.vocabulary import TASKS
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -40,13 +41,14 @@ def make_ensemble(
     version: str = "0.1.0",
     vote: Vote = "soft",
     weights: Sequence[float] | None = None,
+    calibration: Method = "best",
     track: Track,
 ) -> Path:
     """Make a bundle in which others vote.
 
     It grades every task that a member grades: each is voted on by the members that grade it, by one alone
-    if there is one. Members keep their own inputs, side convention, test-time looks and temperatures. On top
-    of them the vote's own temperature, decision rules, conformal thresholds, refer rule and thresholds of
+    if there is one. Members keep their own inputs, side convention, test-time looks and calibrators. On top
+    of them the vote's own calibrators, decision rules, conformal thresholds, refer rule and thresholds of
     side and strangeness are fitted on the fold that every member left out.
 
     Args:
@@ -57,6 +59,7 @@ def make_ensemble(
         version: Version of the bundle.
         vote: How members are joined, see `kellgren.vote.join`.
         weights: One positive weight a member; equal ones by default.
+        calibration: How the vote is calibrated.
         track: Progress display.
 
     Returns:
@@ -83,10 +86,9 @@ def make_ensemble(
         card = _first_card(members, paths, weights, vote) | {"name": name, "version": version}
         write_json(folder / bundles.CARD, card)
         observed = observe(Model(bundles.load(folder)), held_out, track)
-        card["decision"] = choose_decisions(observed, {})
-        card["calibration"] = fit_calibration(observed, card["decision"], fold)
+        card["decision"], card["calibration"] = fit_calibration(observed, {}, fold, method=calibration)
         card["calibration"]["fitted"]["method"] += (
-            "; the members' own temperatures are of the same fold, as a whole"
+            "; the members' own calibrators are of the same fold, as a whole"
         )
         write_json(folder / bundles.CARD, card)
         golden.write(bundles.load(folder), folder, publish.golden_images())

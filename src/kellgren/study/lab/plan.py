@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 import yaml
 
-from kellgren.calibrate import DecisionRule
+from kellgren.decision import DecisionRule
 from kellgren.errors import BadRecipe
 from kellgren.learn import documents
 from kellgren.study.lab import figures

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from kellgren import calibrate
 from kellgren._version import __version__
+from kellgren.calibrate import softmax
 from kellgren.data import DataSet
+from kellgren.decision import decide
 from kellgren.errors import BadDataset
 from kellgren.report.run import write_json
 from kellgren.report.table import Row, TableWriter, columns
@@ -192,10 +193,8 @@ def write_probabilities(
         out: Folder; made, and complete when it is there.
     """
     tasks = [task for task in recipe.tasks if task != "SIDE"]
-    probabilities = {task: calibrate.softmax(logits[task]) for task in tasks}
-    decided = {
-        task: calibrate.decide(probabilities[task], recipe.decision.get(task, "argmax")) for task in tasks
-    }
+    probabilities = {task: softmax(logits[task]) for task in tasks}
+    decided = {task: decide(probabilities[task], recipe.decision.get(task, "argmax")) for task in tasks}
     truth = {task: dataset.grades(task) for task in tasks if (dataset.grades(task) != MISSING).any()}
     partial = out.with_name(out.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)

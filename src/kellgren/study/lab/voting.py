@@ -10,8 +10,9 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from kellgren import calibrate, vote
-from kellgren.calibrate import DecisionRule
+from kellgren import decision as decisions
+from kellgren import vote
+from kellgren.decision import DecisionRule
 from kellgren.errors import BadDataset
 from kellgren.study import metrics
 from kellgren.study.evaluate import TEST_SPLITS
@@ -47,7 +48,7 @@ def decide(
     """
     joined = vote.join(voices, [1.0] * len(voices), rule)
     if rule == "soft":
-        return joined, calibrate.decide(joined, decision)
+        return joined, decisions.decide(joined, decision)
     ballots = np.eye(joined.shape[1], dtype=np.int64)[np.stack(voices).argmax(axis=2)].sum(axis=0)
     if rule == "hard":
         return joined, ballots.argmax(axis=1)
