@@ -169,6 +169,40 @@ def test_everybody_is_compared_with_one():
         ({"rows": [{"name": "a", "recipe": "joint", "folds": [-1]}]}, "counted from 0"),
         ({"rows": [{"name": "a", "recipe": "joint", "folds": [1, 1]}]}, "each once"),
         (
+            {"rows": [*small()["rows"], {"name": "c", "recipe": "joint", "start": "oen"}]},
+            "did you mean 'one'",
+        ),
+        (
+            {"rows": [{"name": "c", "recipe": "joint", "start": "one"}, *small()["rows"]]},
+            "comes after it",
+        ),
+        (
+            {"rows": [*small()["rows"], {"name": "c", "bundle": "joint", "start": "one"}]},
+            "judged as it is",
+        ),
+        (
+            {"rows": [*small()["rows"], {"name": "c", "vote": {"of": ["one"]}, "start": "one"}]},
+            "trains nothing",
+        ),
+        (
+            {
+                "rows": [
+                    {"name": "b", "bundle": "joint"},
+                    {"name": "c", "recipe": "joint", "start": "b"},
+                ]
+            },
+            "does not train",
+        ),
+        (
+            {
+                "rows": [
+                    *small()["rows"],
+                    {"name": "c", "recipe": "joint", "start": "one", "init": "random"},
+                ]
+            },
+            "one of the two",
+        ),
+        (
             {
                 "rows": [
                     {"name": "a", "recipe": "joint", "folds": [0, 1]},
@@ -274,6 +308,14 @@ def test_initial_weights_are_known_by_their_content(cell, tmp_path):
         (folder / "tf_efficientnet_lite2.safetensors").write_bytes(content)
         keys.add(cell(init=str(folder)).key)
     assert len(keys) == 2
+
+
+def test_a_calibration_that_is_not_the_first_decides_a_cell(cell):
+    """Cells from before there was a choice keep their names."""
+    plain, best = (cell(set_=[f"calibration={method}"]) for method in ("temperature", "best"))
+    assert plain.key != best.key
+    assert "calibration" not in plain.identity["recipe"]
+    assert best.identity["recipe"]["calibration"] == "best"
 
 
 def test_rows_without_weights_for_them_start_at_random(cell, tmp_path):

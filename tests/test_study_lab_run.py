@@ -198,6 +198,40 @@ def test_pictures_of_every_task(study):
     assert all((study.folder / name).stat().st_size > 5_000 for name in names)
 
 
+def test_a_row_goes_on_from_another(study):
+    recipe = study.plan.row("other").recipe
+    rows = [
+        {"name": "other", "recipe": recipe, "set": ["optimise.phases.0.epochs=1"]},
+        {"name": "again", "recipe": recipe, "set": ["optimise.phases.0.epochs=2"], "start": "other"},
+        {"name": "broken", "recipe": recipe, "set": ["network.freeze=[conv_stem]"]},
+        {"name": "orphan", "recipe": recipe, "start": "broken"},
+    ]
+    values = {"name": "starts", "title": "T", "source": "nobody", "figures": ["KL.accuracy"]}
+    chosen = plan.from_dict({**values, "rows": rows}, size="small")
+    assert laboratory._wanted(chosen, ["again"]) == {"again", "other"}
+    out = laboratory.run(chosen, study.settings)
+    other = study.cell("other")
+    dataset = data.load(study.settings.data)
+    [again] = laboratory._cells(chosen.row("again"), study.settings, dataset, [other])
+    plain = dataclasses.replace(chosen.row("again"), start="")
+    assert again.key != laboratory._cells(plain, study.settings, dataset)[0].key
+    assert again.generation == 1
+    record = json.loads((again.run / "run.json").read_text())
+    assert record["learned_before"] == [{"data_sha256": dataset.sha256(), "fold": 0}]
+    told = bundle.load(str(again.bundle)).card.document["training"]["initial_weights"]
+    assert told.startswith("run/best.pt ")
+    document = table.build(out, draws=100)
+    state = {row["name"]: row["state"] for row in document["rows"]}
+    assert (state["other"], state["again"]) == ("done", "done")
+    assert "from which it starts, is not trained" in state["orphan"]
+    validate("study", json.loads((out / "study.json").read_text()))
+    brief = json.loads((out / "study.json").read_text())["cells"]["again"][0]
+    assert brief["init"] == f"toy of cell {other.key[:8]}, from random"
+    seeded = dataclasses.replace(chosen.row("again"), seeds=(3,))
+    with pytest.raises(BadRecipe, match="has no seed 3"):
+        laboratory._cells(seeded, study.settings, dataset, [other])
+
+
 def test_a_failing_cell_is_one_failed_row(study):
     assert states(study)["interrupted"] == states(study)["other"] == states(study)["both"] == "done"
     assert states(study)["broken"].startswith("failed: ")

@@ -49,6 +49,7 @@ class Cell:
         init: Initial weights as `kellgren train --init` takes them; None is random.
         identity: What decides the outcome, JSON-ready.
         folder: `cells/KEY`.
+        before: The cell whose network this one goes on from; `init` is then its run folder.
     """
 
     recipe: Recipe
@@ -57,6 +58,7 @@ class Cell:
     init: str | None
     identity: dict[str, Any]
     folder: Path
+    before: Cell | None = None
 
     @property
     def key(self) -> str:
@@ -74,6 +76,19 @@ class Cell:
         return self.run / "bundle"
 
     @property
+    def generation(self) -> int:
+        """How many trainings come before this one."""
+        return 0 if self.before is None else self.before.generation + 1
+
+    @property
+    def initial_weights(self) -> str | None:
+        """What it starts from, in words: files, or a cell and what that one starts from; None is random."""
+        if self.before is None:
+            return ", ".join(self.identity["init"]) if self.identity["init"] else None
+        first = f"{self.before.recipe.name} of cell {self.before.key[:8]}"
+        return f"{first}, from {self.before.initial_weights or 'random'}"
+
+    @property
     def trained(self) -> bool:
         """Whether the bundle is there; what is written last is looked at."""
         return (self.bundle / bundles.CARD).is_file() and (self.folder / COST).is_file()
@@ -88,7 +103,14 @@ class Cell:
 
 
 def make(
-    values: dict[str, Any], dataset: DataSet, out: Path, *, seed: int, fold: int, init: str | None
+    values: dict[str, Any],
+    dataset: DataSet,
+    out: Path,
+    *,
+    seed: int,
+    fold: int,
+    init: str | None,
+    before: Cell | None = None,
 ) -> Cell:
     """The cell of a recipe's plain values; nothing is written.
 
@@ -99,25 +121,29 @@ def make(
         seed: Of everything random.
         fold: Held-out fold.
         init: Initial weights, used where they hold all backbones of the recipe.
+        before: The cell whose network it goes on from; `init` is then not used.
 
     Raises:
         BadRecipe: If the recipe is none.
     """
     recipe = recipes.from_dict(values)
-    start = init if init is not None and holds(init, recipe) else None
+    start = init if before is None and init is not None and holds(init, recipe) else None
+    content = None if start is None else _fingerprint(start, recipe)
+    if before is not None:
+        start, content = str(before.run), {f"cell {before.key}": before.key}
     identity = {
         "recipe": json.loads(json.dumps(recipe.to_dict())),
         "data_sha256": dataset.sha256(),
         "fold": fold,
         "seed": seed,
-        "init": None if start is None else _fingerprint(start, recipe),
+        "init": content,
         "code": REVISIONS.get(recipe.network.kind, CODE),
     }
     # Title, source and name say nothing about the outcome: two plans' rows with equal parts share a cell.
     decisive = identity | {"recipe": _decisive(identity["recipe"])}
     text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Cell(recipe, seed, fold, start, identity, out / "cells" / key)
+    return Cell(recipe, seed, fold, start, identity, out / "cells" / key, before)
 
 
 def _decisive(recipe: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +171,7 @@ def holds(init: str, recipe: Recipe) -> bool:
         raise BadRecipe(
             "a study's rows start alike, from ImageNet weights or at random, not from a trained network",
             path=Path(init),
-            remedy="go on from a run with kellgren train --init, and compare its bundle in a row",
+            remedy="let a row start from another row, or compare the bundle of kellgren train --init",
         )
     names = backbones(recipe)
     # a backbone narrowed by arguments of its constructor fits no weights; dropout in it changes no shape

@@ -97,7 +97,10 @@ def run(chosen: Plan, settings: Settings) -> Path:
     judged = dataset if settings.test_data is None else datasets.load(settings.test_data)
     _check(chosen, settings, dataset, judged)
     wanted = _wanted(chosen, settings.only)
-    by_row = {row.name: _cells(row, settings, dataset) for row in chosen.rows if row.recipe}
+    by_row: dict[str, list[Cell]] = {}
+    for row in chosen.rows:
+        if row.recipe:
+            by_row[row.name] = _cells(row, settings, dataset, by_row.get(row.start, []))
     bundles = _released(chosen, settings, dataset)
     folder, document = _document(chosen, settings, dataset, judged, by_row, bundles)
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +123,9 @@ def run(chosen: Plan, settings: Settings) -> Path:
         if not (_made(cell, settings) and all(cell.evaluated(name) for name in evaluations))
     ]
     log.info("%d cells, %d of them in the cache", len(jobs), len(jobs) - len(open_jobs))
-    carry_out(open_jobs, settings, dataset, evaluations, looks)
+    for generation in sorted({cell.generation for _, cell in open_jobs}):
+        ready = [(title, cell) for title, cell in open_jobs if cell.generation == generation]
+        carry_out(ready, settings, dataset, evaluations, looks)
     return folder
 
 
@@ -158,20 +163,35 @@ def _check(chosen: Plan, settings: Settings, dataset: DataSet, judged: DataSet) 
 
 
 def _wanted(chosen: Plan, only: Sequence[str]) -> set[str]:
-    """Names of the rows to train: all, or some with those that vote in them."""
+    """Names of the rows to train: all, or some with those that vote in them or that they start from."""
     if not only:
         return {row.name for row in chosen.rows}
-    return {name for asked in only for name in (asked, *chosen.row(asked).vote.of)}
+    wanted: set[str] = set()
+    waiting = list(only)
+    while waiting:
+        row = chosen.row(waiting.pop())
+        wanted.add(row.name)
+        waiting += [*row.vote.of, *([row.start] if row.start else [])]
+    return wanted
 
 
-def _cells(row: Row, settings: Settings, dataset: DataSet) -> list[Cell]:
+def _cells(row: Row, settings: Settings, dataset: DataSet, before: Sequence[Cell] = ()) -> list[Cell]:
+    """The cells of a row, each after the one of the same seed and fold of the row that it starts from."""
     init = settings.init if row.init == "given" else None
     values = plan.document(row, size=settings.size, epochs=settings.epochs)
-    return [
-        cells.make(values, dataset, settings.out, seed=seed, fold=fold, init=init)
-        for seed in row.seeds or settings.seeds
-        for fold in row.folds or (settings.fold,)
-    ]
+    earlier = {(cell.seed, cell.fold): cell for cell in before}
+    made = []
+    for seed in row.seeds or settings.seeds:
+        for fold in row.folds or (settings.fold,):
+            if row.start and (seed, fold) not in earlier:
+                raise BadRecipe(
+                    f"row {row.name!r}: {row.start!r}, from which it starts, has no seed {seed}, fold {fold}"
+                )
+            start = earlier.get((seed, fold))
+            made.append(
+                cells.make(values, dataset, settings.out, seed=seed, fold=fold, init=init, before=start)
+            )
+    return made
 
 
 def _document(
@@ -214,7 +234,7 @@ def _brief(cell: Cell) -> dict[str, Any]:
         "seed": cell.seed,
         "fold": cell.fold,
         "epochs": cell.recipe.optimise.epochs,
-        "init": None if cell.identity["init"] is None else ", ".join(cell.identity["init"]),
+        "init": cell.initial_weights,
         "recipe": cell.identity["recipe"],
     }
 
@@ -310,6 +330,11 @@ def _job(
 def _train(title: str, cell: Cell, job: dict[str, Any], share: list[int], stop: threading.Event) -> None:
     """One worker from beginning to end; what it could not do is written down."""
     cells.describe(cell)
+    if cell.before is not None and not (cell.before.folder / cells.COST).is_file():
+        reason = f"cell {cell.before.key}, from which it starts, is not trained"
+        cells.write(cell.folder / cells.FAILED, {"reason": reason, "code": None})
+        log.warning("%s: %s", title, reason)
+        return
     path = cell.folder / "job.json"
     cells.write(path, job)
     started = time.monotonic()

@@ -61,6 +61,7 @@ class Row:
         folds: Folds to leave out in turn, one training each; empty means that of the command line.
         init: `given` starts from the command line's initial weights where they hold the row's backbones;
             `random` never does.
+        start: An earlier row whose network of the same seed and fold this one goes on from, heads included.
         vote: Of which rows.
         group: Rows of one group are sizes or settings of the same thing: the best one is marked.
         note: What a reader must know about this row.
@@ -75,6 +76,7 @@ class Row:
     seeds: tuple[int, ...] = ()
     folds: tuple[int, ...] = ()
     init: Literal["given", "random"] = "given"
+    start: str = ""
     vote: Vote = Vote()
     group: str = ""
     note: str = ""
@@ -308,10 +310,13 @@ def _check_row(plan: Plan, row: Row, before: list[str]) -> None:
     where = f"plan row {row.name!r}"
     if sum(map(bool, (row.recipe, row.bundle, row.vote.of))) != 1:
         raise BadRecipe(f"{where} has a recipe, a bundle or a vote, one of the three")
-    if row.bundle and (row.set or row.without or row.seeds or row.folds):
+    if row.bundle and (row.set or row.without or row.seeds or row.folds or row.start):
         raise BadRecipe(
-            f"{where}: a bundle is judged as it is", remedy="give set, without, seeds and folds to recipes"
+            f"{where}: a bundle is judged as it is",
+            remedy="give set, without, seeds, folds and start to recipes",
         )
+    if row.start:
+        _check_start(plan, row, before)
     if any(fold < 0 for fold in row.folds) or len(set(row.folds)) < len(row.folds):
         raise BadRecipe(f"{where}: folds {list(row.folds)}: each once, counted from 0")
     for member in row.vote.of:
@@ -329,6 +334,18 @@ def _check_row(plan: Plan, row: Row, before: list[str]) -> None:
     known = documents.available()
     if row.recipe and Path(row.recipe).suffix not in (".yaml", ".yml") and row.recipe not in known:
         raise BadRecipe(f"{where}: no recipe {row.recipe!r}", remedy=documents.nearest(row.recipe, known))
+
+
+def _check_start(plan: Plan, row: Row, before: list[str]) -> None:
+    where = f"plan row {row.name!r}"
+    if not row.recipe:
+        raise BadRecipe(f"{where} trains nothing, so it starts from nothing", remedy="leave start out")
+    if not plan.row(row.start).recipe:
+        raise BadRecipe(f"{where} starts from {row.start!r}, which the plan does not train")
+    if row.start not in before:
+        raise BadRecipe(f"{where} starts from {row.start!r}, which comes after it")
+    if row.init == "random":
+        raise BadRecipe(f"{where} starts from {row.start!r} and at random", remedy="one of the two")
 
 
 def _check_decision(row: Row, where: str) -> None:
