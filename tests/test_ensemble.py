@@ -12,7 +12,7 @@ import stub_bundle
 from contract import validate
 from kellgren import bundle, calibrate, cli, golden
 from kellgren.data import load
-from kellgren.errors import BadBundle, BadDataset
+from kellgren.errors import BadBundle, BadDataset, BadRecipe
 from kellgren.predict import Model
 from kellgren.report.card import describe
 from kellgren.study.calibration import observe
@@ -182,6 +182,20 @@ def test_zipped_members_and_a_zipped_ensemble_of_ensembles(voice, dataset, tmp_p
                 archive.write(file, "outer/" + file.relative_to(tmp_path / "outer").as_posix())
     assert bundle.load(whole).sha256() == outer.sha256()
     assert golden.check(bundle.load(whole)).passed
+
+
+def test_a_plan_asks_every_network_of_an_ensemble_of_ensembles(voice, dataset, tmp_path):
+    pytest.importorskip("torch")
+    from kellgren.study.lab import released
+
+    one, two = (voice(name, training={"initial_weights": name}) for name in ("one", "two"))
+    make([one, one], dataset, tmp_path / "inner", name="inner")
+    make([tmp_path / "inner", two], dataset, tmp_path / "outer")
+    found = released.find("row", str(tmp_path / "outer"), dataset, tmp_path, fold=0)
+    assert [told["recipe"] for told in found.learned] == ["one", "one", "two"]
+    assert found.brief()["init"] == "one, two"
+    with pytest.raises(BadRecipe, match="did not hold out fold 1"):
+        released.find("row", str(tmp_path / "outer"), dataset, tmp_path, fold=1)
 
 
 def test_a_damaged_member_is_refused(voice, dataset, tmp_path):

@@ -24,7 +24,7 @@ class Released:
     Attributes:
         row: Name of the row.
         bundle: The bundle.
-        learned: What its members learned from: the `training` blocks of the cards, one for a single network.
+        learned: What its networks learned from: the `training` block of each one's card.
         folder: `cells/NAME@VERSION-SHA256`.
     """
 
@@ -67,7 +67,7 @@ def find(row: str, name_or_path: str, dataset: DataSet, out: Path, *, fold: int 
     where = f"plan row {row!r}: {bundle.card.title}"
     if bundle.card.kind != "grader":
         raise BadRecipe(f"{where} is no grader but a {bundle.card.kind} bundle")
-    learned = tuple(one.card.document.get("training") or {} for one in (bundle.members or (bundle,)))
+    learned = tuple(one.card.document.get("training") or {} for one in _networks(bundle))
     for one in learned:
         if not {"data_sha256", "held_out_fold", "initial_weights"} <= set(one):
             raise BadRecipe(f"{where} does not say in its card what it learned from")
@@ -78,6 +78,13 @@ def find(row: str, name_or_path: str, dataset: DataSet, out: Path, *, fold: int 
             )
     folder = out / "cells" / f"{bundle.card.title}-{bundle.sha256()[:8]}"
     return Released(row, bundle, learned, folder)
+
+
+def _networks(bundle: Bundle) -> tuple[Bundle, ...]:
+    """The bundles that hold a graph: itself, or those of its members, however deep ensembles lie in it."""
+    if not bundle.members:
+        return (bundle,)
+    return tuple(network for member in bundle.members for network in _networks(member))
 
 
 def judge(chosen: Released, evaluations: dict[str, tuple[str, str]], *, fold: int, test_looks: int) -> None:
@@ -123,12 +130,12 @@ def _cost(chosen: Released) -> dict[str, Any]:
     """`cost.json` by the graphs and by what the cards say, None where they do not."""
     from kellgren.learn import graph
 
-    members = chosen.bundle.members or (chosen.bundle,)
-    sizes = [(one.card.document.get("parity") or {}).get("parameters") for one in members]
+    networks = _networks(chosen.bundle)
+    sizes = [(one.card.document.get("parity") or {}).get("parameters") for one in networks]
     minutes = [one.get("minutes") for one in chosen.learned]
     return {
         "parameters": cells.total(sizes),
-        "macs": sum(graph.operations(one.graph()) for one in members),
+        "macs": sum(graph.operations(one.graph()) for one in networks),
         "epochs": max((one.get("epochs") or 0 for one in chosen.learned), default=0),
         "best_epoch": chosen.learned[0].get("best_epoch") if len(chosen.learned) == 1 else None,
         "train_seconds": cells.total(None if value is None else 60 * value for value in minutes),
