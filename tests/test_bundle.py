@@ -296,10 +296,13 @@ def test_golden_check_notices_changed_steps(tmp_path):
     assert check.largest > golden.TOLERANCE
 
 
-def test_golden_check_notices_a_changed_temperature(tmp_path):
+def test_golden_check_notices_a_changed_calibration(tmp_path):
     folder = copied(bundle.DEFAULT, tmp_path / "b")
-    edit_card(folder, lambda card: card["calibration"]["temperature"].update(KL=2.5))
+    edit_card(folder, lambda card: card["calibration"]["temperature"].update(FM=2.5))
     assert not golden.check(bundle.load(folder)).passed
+    other = copied(bundle.DEFAULT, tmp_path / "c")
+    edit_card(other, lambda card: card["calibration"]["dirichlet"]["KL"].update(bias=[0.5, 0, 0, 0, 0]))
+    assert not golden.check(bundle.load(other)).passed
 
 
 def test_golden_check_refuses_an_exchanged_graph(tmp_path):

@@ -353,7 +353,7 @@ def test_models_check_of_a_bundle_that_differs(command, tmp_path):
     for file in root.joinpath("golden").iterdir():
         (tmp_path / "golden" / file.name).write_bytes(file.read_bytes())
     card = json.loads(root.joinpath("card.json").read_text(encoding="utf-8"))
-    card["calibration"]["temperature"]["KL"] *= 2
+    card["calibration"]["temperature"]["FM"] *= 2
     (tmp_path / "card.json").write_text(json.dumps(card))
     answer = command("models", "check", tmp_path)
     assert answer.code == 1
