@@ -3,9 +3,9 @@
     python docs/make_studies.py runs/lab     # the folder that `kellgren study run --out` was given
 
 Between `STUDY NAME:BEGIN` and `STUDY NAME:END` stand a study's rows with their costs; its paired differences
-are marked `DIFFERENCES`, and kappas of the atlas features `ATLAS`. NAME is the study's folder, such as
-`systems-small`. No figure is typed by hand. Studies are not part of the repository: there is nothing to check
-the tables against.
+are marked `DIFFERENCES`, kappas of the atlas features `ATLAS`, what papers printed beside ours `PRINTED`.
+NAME is the study's folder, such as `systems-small`. No figure is typed by hand. Studies are not part of the
+repository: there is nothing to check the tables against.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from make_results import RESULTS, filled, table
 
 from kellgren.study.lab import figures
 from kellgren.study.lab import table as tables
-from kellgren.study.lab.markdown import epochs, number, trainings
+from kellgren.study.lab.markdown import beside, epochs, number, trainings
 from kellgren.vocabulary import FEATURES
 
 _COMPARED = ("accuracy", "qwk", "f1_macro", "accuracy_pm1")
-MARK = re.compile(r"<!-- (STUDY|DIFFERENCES|ATLAS) ([\w-]+):BEGIN")
+MARK = re.compile(r"<!-- (STUDY|DIFFERENCES|ATLAS|PRINTED) ([\w-]+):BEGIN")
 
 
 def rows_of(document: dict[str, Any]) -> str:
@@ -85,7 +85,7 @@ def atlas(document: dict[str, Any]) -> str:
     return table(["row", *(figures.parse(name).title for name in names)], rows)
 
 
-MAKERS = {"STUDY": rows_of, "DIFFERENCES": differences, "ATLAS": atlas}
+MAKERS = {"STUDY": rows_of, "DIFFERENCES": differences, "ATLAS": atlas, "PRINTED": beside}
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ def render(document: dict[str, Any]) -> str:
     parts += _notes(document)
     for heading, content in (
         ("Differences", _differences(document)),
-        ("Beside the paper", _beside(document)),
+        ("Beside the paper", beside(document)),
         ("Atlas features", _oarsi(document)),
         ("Share of the gradient", _gradient_table(document)),
         ("Cost", _cost(document)),
@@ -117,7 +117,8 @@ def _differences(document: dict[str, Any]) -> str:
     return _table(["rows", "figure", "difference", "95 %, paired over patients", "p", "McNemar p"], lines)
 
 
-def _beside(document: dict[str, Any]) -> str:
+def beside(document: dict[str, Any]) -> str:
+    """What papers printed beside our figures, and what differs; empty where they printed nothing."""
     titles = {row["name"]: row["title"] for row in document["rows"]}
     lines = [
         [
