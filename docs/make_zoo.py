@@ -49,6 +49,7 @@ def bring(study: Path, row: str) -> None:
     size = document["size"]
     name = row if size == "full" else f"{row}-{size}"
     target = ZOO / name
+    version = _next_version(target)
     if target.exists():
         shutil.rmtree(target)
     shutil.copytree(source, target)
@@ -56,10 +57,18 @@ def bring(study: Path, row: str) -> None:
     card = json.loads(path.read_text(encoding="utf-8"))
     training = card["training"]
     start = training["initial_weights"] or "random"
-    card["name"] = name
+    card["name"], card["version"] = name, version
     card["description"] += f" (size {size}, initial weights {start}, {training['epochs']} epochs)"
     card["validation"]["model"] = f"{name}@{card['version']}"
     path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def _next_version(target: Path) -> str:
+    """The first version, or the one after that of the bundle that is replaced."""
+    if not target.exists():
+        return "0.1.0"
+    major, minor, patch = bundle.load(target).card.version.split(".")
+    return f"{major}.{minor}.{int(patch) + 1}"
 
 
 def page() -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ pytest.importorskip("torch")
 from contract import validate  # noqa: E402 - after the check that torch is there
 from kellgren import bundle, data  # noqa: E402
 from kellgren.errors import BadDataset, BadRecipe  # noqa: E402
-from kellgren.study.lab import cells, laboratory, plan, predictions, table, worker  # noqa: E402
+from kellgren.study.lab import cells, laboratory, plan, predictions, released, table, worker  # noqa: E402
 from kellgren.study.lab.laboratory import Settings  # noqa: E402
 
 EPOCHS = 8
@@ -153,6 +154,40 @@ def test_a_bundle_is_judged_once(study, monkeypatch):
     laboratory.run(chosen, study.settings)
     monkeypatch.setattr("kellgren.study.evaluate.evaluate", None)
     laboratory.run(chosen, study.settings)
+
+
+def test_the_same_graph_calibrated_anew_is_judged_anew(study, tmp_path):
+    other = study.cell("other").bundle
+    shutil.copytree(other, tmp_path / "b")
+    card = json.loads((tmp_path / "b" / "card.json").read_text())
+    card["calibration"]["temperature"]["KL"] *= 2
+    (tmp_path / "b" / "card.json").write_text(json.dumps(card))
+    dataset = data.load(study.settings.data)
+    first, second = (
+        released.find("r", str(path), dataset, tmp_path, fold=0) for path in (other, tmp_path / "b")
+    )
+    assert first.bundle.sha256() == second.bundle.sha256()
+    assert first.folder != second.folder
+
+
+def test_who_starts_from_another_waits_and_has_no_time_of_its_own(study, monkeypatch):
+    """Generations one after the other, with one deadline."""
+    seen = []
+
+    def train(title, cell, job, share, stop):
+        seen.append((title, job["deadline"]))
+        time.sleep(0.2 * (2 - cell.generation))
+
+    monkeypatch.setattr(laboratory, "_train", train)
+    first = study.cell("other")
+    second = dataclasses.replace(first, before=first)
+    third = dataclasses.replace(first, before=second)
+    settings = dataclasses.replace(study.settings, parallel=3, minutes=1.0)
+    jobs = [("third", third), ("first", first), ("second", second), ("also first", first)]
+    laboratory.carry_out(jobs, settings, data.load(settings.data), {})
+    assert {title for title, _ in seen[:2]} == {"first", "also first"}
+    assert [title for title, _ in seen[2:]] == ["second", "third"]
+    assert len({deadline for _, deadline in seen}) == 1
 
 
 def test_a_bundle_is_not_judged_on_what_it_learned_from(study, tmp_path):

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from kellgren import steps
 from kellgren.calibrate import Calibrator, Dirichlet, Temperature
+from kellgren.decision import DecisionRule
 from kellgren.errors import BadBundle
 from kellgren.looks import TTA
 from kellgren.vocabulary import TASKS
@@ -39,7 +40,6 @@ TYPICAL: Final = "typical.npz"
 Kind = Literal["grader", "localiser", "contour"]
 """What a bundle is for: grades a crop, finds joints on a film, finds the joint line on a crop."""
 
-Decision = Literal["argmax", "median"]
 Vote = Literal["soft", "hard", "mixed"]
 
 
@@ -126,7 +126,7 @@ class Card:
     inputs: tuple[Input, ...]
     side_convention: Literal["as_right", "none"]
     tta: tuple[str, ...]
-    decision: Mapping[str, Decision]
+    decision: Mapping[str, DecisionRule]
     calibration: Calibration
     oa_from: Literal["head", "sum"]
     members: tuple[Member, ...]

@@ -78,7 +78,7 @@ class Temperature:
         return np.asarray(maps.astype(np.float64) / self.value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Dirichlet:
     """Calibrated probabilities softmax(W log p + b), p = softmax(z) (Kull et al. 2019, eq. 2, linear form).
 
@@ -194,13 +194,13 @@ def fit_dirichlet(logits: npt.ArrayLike, truth: IntArray, ridge: float = RIDGE) 
     for _ in range(100):
         p = softmax(x @ theta.T)
         gradient = (p - read).T @ x / n + 2.0 * ridge * (theta - start)
+        if np.abs(gradient).max() < 1e-10:
+            break
         # d2/dtheta_ai dtheta_bj = mean(p_a ([a = b] - p_b) x_i x_j) + 2 ridge [a = b][i = j]
         spread = np.einsum("na,ab->nab", p, np.eye(classes)) - np.einsum("na,nb->nab", p, p)
         curvature = np.einsum("nab,ni,nj->aibj", spread, x, x, optimize=True).reshape(theta.size, -1) / n
         curvature += 2.0 * ridge * np.eye(theta.size)
         step = np.linalg.solve(curvature, gradient.ravel()).reshape(theta.shape)
-        if np.abs(gradient).max() < 1e-10:
-            break
         for _ in range(40):
             if (then := loss(theta - step)) < now:
                 break

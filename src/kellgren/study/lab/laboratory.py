@@ -123,9 +123,7 @@ def run(chosen: Plan, settings: Settings) -> Path:
         if not (_made(cell, settings) and all(cell.evaluated(name) for name in evaluations))
     ]
     log.info("%d cells, %d of them in the cache", len(jobs), len(jobs) - len(open_jobs))
-    for generation in sorted({cell.generation for _, cell in open_jobs}):
-        ready = [(title, cell) for title, cell in open_jobs if cell.generation == generation]
-        carry_out(ready, settings, dataset, evaluations, looks)
+    carry_out(open_jobs, settings, dataset, evaluations, looks)
     return folder
 
 
@@ -259,6 +257,8 @@ def carry_out(
 ) -> None:
     """Train and judge cells, some at once, each with its share of the processors.
 
+    Cells that go on from others wait until all those are done.
+
     Args:
         jobs: Titles and cells.
         settings: Gives `parallel`, `device`, `minutes` and `bundle`.
@@ -286,10 +286,15 @@ def carry_out(
             free.put(share)
 
     with ThreadPoolExecutor(len(shares)) as pool:
-        futures = [pool.submit(one, index, *job) for index, job in enumerate(jobs, start=1)]
         try:
-            for future in futures:
-                future.result()
+            for generation in sorted({cell.generation for _, cell in jobs}):
+                futures = [
+                    pool.submit(one, index, title, cell)
+                    for index, (title, cell) in enumerate(jobs, start=1)
+                    if cell.generation == generation
+                ]
+                for future in futures:
+                    future.result()
         finally:  # an interrupt ends the trainings too: each loses at most an epoch
             stop.set()
 

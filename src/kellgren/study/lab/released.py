@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ class Released:
         row: Name of the row.
         bundle: The bundle.
         learned: What its networks learned from: the `training` block of each one's card.
-        folder: `cells/NAME@VERSION-SHA256`.
+        folder: `cells/NAME@VERSION-SHA256`, by what the cards say, graphs and calibration with it.
     """
 
     row: str
@@ -76,8 +77,14 @@ def find(row: str, name_or_path: str, dataset: DataSet, out: Path, *, fold: int 
                 f"{where} did not hold out fold {fold} of this data set, on which the plan judges",
                 remedy=f"use --fold {one['held_out_fold']}, or leave the row out",
             )
-    folder = out / "cells" / f"{bundle.card.title}-{bundle.sha256()[:8]}"
+    folder = out / "cells" / f"{bundle.card.title}-{_fingerprint(bundle)[:8]}"
     return Released(row, bundle, learned, folder)
+
+
+def _fingerprint(bundle: Bundle) -> str:
+    """sha256 of its card and its members': graphs alone, whose sha256 cards hold, do not decide a grade."""
+    texts = [json.dumps(bundle.card.document, sort_keys=True), *map(_fingerprint, bundle.members)]
+    return hashlib.sha256("".join(texts).encode()).hexdigest()
 
 
 def _networks(bundle: Bundle) -> tuple[Bundle, ...]:
