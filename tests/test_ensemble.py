@@ -16,7 +16,7 @@ from kellgren.errors import BadBundle, BadDataset, BadRecipe
 from kellgren.predict import Model
 from kellgren.report.card import describe
 from kellgren.study.calibration import observe
-from kellgren.study.ensemble import common_fold, make_ensemble
+from kellgren.study.ensemble import left_out, make_ensemble
 from kellgren.vocabulary import MISSING
 
 
@@ -111,7 +111,6 @@ def test_the_temperature_in_use_is_the_one_that_was_fitted(voice, dataset, tmp_p
     ("training", "words"),
     [
         ({"data_sha256": "0" * 64}, "other data"),
-        ({"held_out_fold": 1, "folds": [0]}, "left out fold 1"),
         ({"held_out_fold": None, "folds": [0, 1]}, "trained on all folds"),
         ({"folds": [0, 1]}, "trained on all folds"),
     ],
@@ -123,10 +122,54 @@ def test_knees_that_a_member_learned_from_calibrate_nothing(voice, dataset, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_members_of_a_cross_validation_answer_for_the_folds_that_they_left_out(voice, dataset, tmp_path):
+    other = {"held_out_fold": 1, "folds": [0]}
+    warm = {"temperature": {"KL": 3.0}, "conformal": {}}
+    folders = [voice("first"), voice("second", training=other, calibration=warm), voice("third")]
+    opened, seen = make(folders, dataset, tmp_path / "out", calibration="temperature")
+    card = json.loads((tmp_path / "out" / "card.json").read_text(encoding="utf-8"))
+    validate("card", card)
+    folds = [dataset.select(split="train", folds={fold}) for fold in (0, 1)]
+    assert [total for _, total in seen] == [*map(len, folds), len(dataset.select(split="val"))]
+    assert card["training"]["folds"] == [0, 1]
+    assert card["training"]["held_out_fold"] is None
+    assert [told["held_out_fold"] for told in card["training"]["members"]] == [0, 1, 0]
+    fitted = card["calibration"]["fitted"]
+    assert fitted["n"] == sum(map(len, folds))
+    assert fitted["method"].startswith("folds 0, 1 of the train split")
+
+    def track(items, total, description):
+        return iter(items)
+
+    # the first and the third are the same network: together they say of fold 0 what the first says alone
+    alone = [
+        observe(Model(bundle.load(f)), knees, track) for f, knees in zip(folders[:2], folds, strict=True)
+    ]
+    logits = np.concatenate([answers.logits["KL"] for answers in alone])
+    truth = np.concatenate([knees.grades("KL") for knees in folds])
+    temperature = opened.card.calibration.calibrators["KL"].value
+    assert temperature == pytest.approx(calibrate.fit_temperature(logits, truth).value, rel=1e-3)
+    swapped = np.concatenate(
+        [observe(Model(bundle.load(folders[i])), folds[1 - i], track).logits["KL"] for i in (1, 0)]
+    )
+    assert np.abs(swapped - logits).max() > 0.01
+
+
+def test_members_of_a_cross_validation_must_be_able_to_answer_alone(voice, dataset, tmp_path):
+    other = {"held_out_fold": 1, "folds": [0]}
+    first, second = voice("first"), voice("second", training=other)
+    with pytest.raises(BadBundle, match="left out folds 0, 1, and a hard vote"):
+        make([first, second], dataset, tmp_path / "out", vote="hard")
+    narrow = voice("narrow", training=other, tasks={"KL": 5}, side_convention="none", oa_from="sum")
+    with pytest.raises(BadBundle, match="no member that left out fold 1 grades FL, FM"):
+        make([first, narrow], dataset, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_member_must_say_what_it_was_trained_on(voice):
     members = [bundle.load(voice("first", training={"data_sha256": None}))]
     with pytest.raises(BadBundle, match=r"first@1\.2\.3 does not say"):
-        common_fold(members)
+        left_out(members)
 
 
 def test_another_data_set_is_refused(voice, phantom_set, tmp_path):

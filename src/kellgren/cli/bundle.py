@@ -99,10 +99,10 @@ def ensemble(
         list[float] | None, typer.Option(help="Weight of a member; repeat it for each, in their order.")
     ] = None,
     calibration: Annotated[
-        CalibrationOption, typer.Option(help="How the vote is calibrated on the held-out fold.")
+        CalibrationOption, typer.Option(help="How the vote is calibrated on what was held out.")
     ] = CalibrationOption.best,
 ) -> None:
-    """Let bundles vote: one bundle that holds them, calibrated as a whole on the fold that all left out."""
+    """Let bundles vote: one bundle that holds them, calibrated as a whole on the folds that they left out."""
     from kellgren import bundle
     from kellgren.cli import progress
     from kellgren.data import load

@@ -116,7 +116,7 @@ def _make(
         observed = observe(Model(bundles.load(folder)), held_out, track)
         fold = card["training"]["held_out_fold"]
         card["decision"], card["calibration"] = fit_calibration(
-            observed, recipe.decision, fold, method=recipe.calibration
+            observed, recipe.decision, {fold}, method=recipe.calibration
         )
     write_json(folder / bundles.CARD, card)
     golden.write(bundles.load(folder), folder, publish.golden_images())

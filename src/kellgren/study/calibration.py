@@ -1,12 +1,13 @@
 """Calibration of a network, or of an ensemble, on the knees that were held out of its training.
 
 Calibrators, decision rules, conformal thresholds, the refer rule and what counts as ordinary: all are
-fitted here, on one fold, with everything that judges calibrated probabilities cross-fitted by patient.
+fitted here, on what they did not learn from, with everything that judges calibrated probabilities
+cross-fitted by patient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -92,6 +93,24 @@ def observe(model: Model, knees: DataSet, track: Track) -> HeldOut:
     )
 
 
+def together(parts: Sequence[HeldOut]) -> HeldOut:
+    """Several sets of knees as one: of every part the same tasks, in the parts' order.
+
+    Raises:
+        ValueError: If tasks differ.
+    """
+    tasks = parts[0].logits.keys()
+    if any(part.logits.keys() != tasks for part in parts):
+        raise ValueError("the parts have not the same tasks")
+    return HeldOut(
+        logits={task: np.concatenate([part.logits[task] for part in parts]) for task in tasks},
+        truth={task: np.concatenate([part.truth[task] for part in parts]) for task in tasks},
+        patients=np.concatenate([part.patients for part in parts]),
+        distances=np.concatenate([part.distances for part in parts]),
+        agreements=np.concatenate([part.agreements for part in parts]),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Calibrated:
     """Calibration of one task.
@@ -108,7 +127,11 @@ class Calibrated:
 
 
 def fit_calibration(
-    observed: HeldOut, named: Mapping[str, DecisionRule], fold: int, *, method: Method = "temperature"
+    observed: HeldOut,
+    named: Mapping[str, DecisionRule],
+    folds: Collection[int],
+    *,
+    method: Method = "temperature",
 ) -> tuple[dict[str, DecisionRule], dict[str, Any]]:
     """Calibrators, decision rules, conformal thresholds, refer rule and distance threshold.
 
@@ -120,7 +143,7 @@ def fit_calibration(
         observed: What the bundle says of the held-out knees.
         named: Decision rules by task; where a task is not named, the better one is taken: the higher mean of
             accuracy and quadratic weighted kappa.
-        fold: The fold that was held out.
+        folds: The folds that were held out.
         method: Which calibrators may be used.
 
     Returns:
@@ -149,7 +172,7 @@ def fit_calibration(
         "conformal": conformal,
         "side_certainty": 0.95,
         "fitted": {
-            "method": f"fold {fold} of the train split, held out of training; cross-fitted by patient",
+            "method": f"{_title(folds)} of the train split, held out of training; cross-fitted by patient",
             "n": len(observed.patients),
             "n_patients": len(np.unique(observed.patients)),
             "figures": figures,
@@ -163,6 +186,11 @@ def fit_calibration(
     if "KL" in tasks:
         document["refer"] = _refer_rule(tasks["KL"], observed.truth["KL"], conformal["KL"]["threshold"])
     return decision, document
+
+
+def _title(folds: Collection[int]) -> str:
+    names = ", ".join(map(str, sorted(folds)))
+    return f"fold {names}" if len(folds) == 1 else f"folds {names}"
 
 
 def _calibrate(

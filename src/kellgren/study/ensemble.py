@@ -1,13 +1,18 @@
-"""From bundles to an ensemble: one that holds them, calibrated as a whole on the fold that all left out.
+"""From bundles to an ensemble: one that holds them, calibrated as a whole on the folds that they left out.
 
 Nothing is trained and nothing here needs torch: members are graphs, calibration is arithmetic. As in an
 export, nothing looks at the validation split except the last step, which reports on it.
+
+Members of a cross-validation left out different folds. No knee is then new to all of them, and each is
+answered by those to whom it is: fewer voices than a new knee gets, so that what is fitted promises rather
+too little.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
@@ -24,11 +29,21 @@ from kellgren.parallel import Track
 from kellgren.predict import Model
 from kellgren.report.run import write_json
 from kellgren.study import publish
-from kellgren.study.calibration import fit_calibration, observe
+from kellgren.study.calibration import HeldOut, fit_calibration, observe, together
 from kellgren.vocabulary import TASKS
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_TOLD: Final = ("recipe", "size", "backbone", "initial_weights", "seeds", "epochs", "best_epoch", "commit")
+_TOLD: Final = (
+    "held_out_fold",
+    "recipe",
+    "size",
+    "backbone",
+    "initial_weights",
+    "seeds",
+    "epochs",
+    "best_epoch",
+    "commit",
+)
 """What an ensemble's card repeats of each member's training; the rest is in the member's own card."""
 
 
@@ -49,7 +64,8 @@ def make_ensemble(
     It grades every task that a member grades: each is voted on by the members that grade it, by one alone
     if there is one. Members keep their own inputs, side convention, test-time looks and calibrators. On top
     of them the vote's own calibrators, decision rules, conformal thresholds, refer rule and thresholds of
-    side and strangeness are fitted on the fold that every member left out.
+    side and strangeness are fitted on the fold that every member left out. Where they left out different
+    ones, all of these are taken, and each knee is answered by the members that left it out.
 
     Args:
         members: Graders' bundles, two or more.
@@ -66,17 +82,18 @@ def make_ensemble(
         The bundle's folder.
 
     Raises:
-        BadBundle: If members cannot vote together, if there is no fold that all of them left out, or if the
-            name cannot be a bundle's.
+        BadBundle: If members cannot vote together, if one of them left out no fold, or if the name cannot be
+            a bundle's.
         BadDataset: If the data set is another one, or has no such fold.
     """
     weights = [1.0] * len(members) if weights is None else list(weights)
     _check_members(members, weights, out)
-    fold = common_fold(members)
+    groups = left_out(members)
+    _check_groups(members, groups, vote)
     sha256 = members[0].card.document["training"]["data_sha256"]
     if dataset.sha256() != sha256:
         raise BadDataset("the data set is not the one that the members were trained on", path=dataset.root)
-    held_out = dataset.select(split="train", folds={fold})
+    held_out = {fold: dataset.select(split="train", folds={fold}) for fold in groups}
     paths = _paths(members, name)
     for member in members:
         _check_graphs(member)
@@ -85,11 +102,9 @@ def make_ensemble(
             _copy(member, folder / path)
         card = _first_card(members, paths, weights, vote) | {"name": name, "version": version}
         write_json(folder / bundles.CARD, card)
-        observed = observe(Model(bundles.load(folder)), held_out, track)
-        card["decision"], card["calibration"] = fit_calibration(observed, {}, fold, method=calibration)
-        card["calibration"]["fitted"]["method"] += (
-            "; the members' own calibrators are of the same fold, as a whole"
-        )
+        observed = _observe(bundles.load(folder), groups, held_out, track)
+        card["decision"], card["calibration"] = fit_calibration(observed, {}, groups, method=calibration)
+        card["calibration"]["fitted"]["method"] += _remark(groups)
         write_json(folder / bundles.CARD, card)
         golden.write(bundles.load(folder), folder, publish.golden_images())
         card["validation"] = publish.validate(bundles.load(folder), dataset, track)
@@ -97,40 +112,82 @@ def make_ensemble(
     return out
 
 
-def common_fold(members: Sequence[Bundle]) -> int:
-    """The fold that every member left out of its training, of the same data.
+def left_out(members: Sequence[Bundle]) -> dict[int, tuple[int, ...]]:
+    """Which members left out a fold of their training, all of the same data.
+
+    Returns:
+        By fold, in their order, places of the members that left it out. Every member is in one.
 
     Raises:
-        BadBundle: If there is none: every knee of the data was learned from by some member, which is surer
-            of it than of a new one, and a calibration on it would promise too much.
+        BadBundle: If a member does not say what it learned from, learned from other data than the first, or
+            left out no fold: it is surer of every knee than of a new one, and a calibration on them would
+            promise too much.
     """
-    first: dict[str, Any] | None = None
-    for member in members:
+    groups: dict[int, tuple[int, ...]] = {}
+    first: str | None = None
+    for place, member in enumerate(members):
         training = member.card.document.get("training")
         title = member.card.title
         if not training or not isinstance(training.get("data_sha256"), str):
             raise BadBundle(f"{title} does not say what it was trained on", path=str(member.root))
         fold = training.get("held_out_fold")
         if not isinstance(fold, int) or fold in training.get("folds", ()):
-            raise _dishonest(f"{title} was trained on all folds")
-        if first is None:
-            first = training
-        elif training["data_sha256"] != first["data_sha256"]:
-            raise _dishonest(f"{title} was trained on other data than {members[0].card.title}")
-        elif fold != first["held_out_fold"]:
+            raise _dishonest(f"{title} was trained on all folds", "train it with --fold")
+        first = first or training["data_sha256"]
+        if training["data_sha256"] != first:
             raise _dishonest(
-                f"{title} left out fold {fold}, {members[0].card.title} fold {first['held_out_fold']}"
+                f"{title} was trained on other data than {members[0].card.title}",
+                "train the members on the same data",
             )
-    if first is None:
-        raise BadBundle("an ensemble has no members")
-    return int(first["held_out_fold"])
+        groups[fold] = (*groups.get(fold, ()), place)
+    return dict(sorted(groups.items()))
 
 
-def _dishonest(what: str) -> BadBundle:
+def _dishonest(what: str, remedy: str) -> BadBundle:
     return BadBundle(
-        f"{what}: no knees are new to all members, and calibrating on knees that a member learned from would"
-        " be dishonest",
-        remedy="train the members on the same data with the same --fold",
+        f"{what}: calibrating on knees that a member learned from would be dishonest", remedy=remedy
+    )
+
+
+def _check_groups(members: Sequence[Bundle], groups: Mapping[int, Sequence[int]], vote: Vote) -> None:
+    """Where folds differ, some members must be able to answer for all of them."""
+    if len(groups) == 1:
+        return
+    folds = ", ".join(map(str, groups))
+    if vote != "soft":
+        raise BadBundle(
+            f"the members left out folds {folds}, and a {vote} vote of those that left out one says nothing"
+            " about the vote of all",
+            remedy="use the soft vote, or members that left out the same fold",
+        )
+    tasks = {task for member in members for task in member.card.tasks}
+    for fold, places in groups.items():
+        missing = tasks - {task for place in places for task in members[place].card.tasks}
+        if missing:
+            raise BadBundle(
+                f"no member that left out fold {fold} grades {', '.join(sorted(missing))}",
+                remedy="use members that left out the same fold, or grade the same tasks",
+            )
+
+
+def _observe(
+    ensemble: Bundle, groups: Mapping[int, Sequence[int]], held_out: Mapping[int, DataSet], track: Track
+) -> HeldOut:
+    """What the members say together of knees that they did not learn from, fold by fold."""
+    parts = []
+    for fold, places in groups.items():
+        card = replace(ensemble.card, members=tuple(ensemble.card.members[place] for place in places))
+        some = replace(ensemble, card=card, members=tuple(ensemble.members[place] for place in places))
+        parts.append(observe(Model(some), held_out[fold], track))
+    return together(parts)
+
+
+def _remark(groups: Mapping[int, Sequence[int]]) -> str:
+    if len(groups) == 1:
+        return "; the members' own calibrators are of the same fold, as a whole"
+    return (
+        "; each knee is answered by the members that left out its fold, whose own calibrators are of that"
+        " fold, as a whole"
     )
 
 
@@ -231,6 +288,7 @@ def _training(members: Sequence[Bundle], paths: Sequence[str]) -> dict[str, Any]
     """What the ensemble is made of: the data that all members share, and how each was trained."""
     first = members[0].card.document["training"]
     trainings = [member.card.document["training"] for member in members]
+    folds = {training["held_out_fold"] for training in trainings}
     made_of = [
         {
             "bundle": path,
@@ -246,7 +304,7 @@ def _training(members: Sequence[Bundle], paths: Sequence[str]) -> dict[str, Any]
         "data_sha256": first["data_sha256"],
         "split": first.get("split", "train"),
         "folds": sorted({fold for training in trainings for fold in training.get("folds", ())}),
-        "held_out_fold": first["held_out_fold"],
+        "held_out_fold": first["held_out_fold"] if len(folds) == 1 else None,
         "minutes": round(sum(minutes), 1) if all(m is not None for m in minutes) else None,
         "members": made_of,
     }
