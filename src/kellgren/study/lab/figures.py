@@ -36,6 +36,8 @@ TITLES: Final = {
     "accuracy_ovr": "one-vs-rest accuracy",
     "auc": "AUC",
     "ece": "ECE",
+    "brier": "Brier score",
+    "nll": "NLL",
 }
 
 
