@@ -261,7 +261,7 @@ def test_deep_nesting_is_a_typed_error(tag):
     opening = tag + b"SQ\x00\x00\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
     whole = dicom(FILM)
     place = whole.index(b"\x28\x00\x02\x00US") if tag[0] == 0x28 else whole.index(b"\x10\x00\x10\x00PN")
-    with pytest.raises(UnreadableImage, match="RecursionError"):
+    with pytest.raises(UnreadableImage, match="damaged"):
         read_bytes(whole[:place] + opening * 500 + whole[place:], "film.dcm")
 
 
