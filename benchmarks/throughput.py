@@ -29,7 +29,7 @@ from kellgren import bundle, simulate
 from kellgren.grade import processors
 from kellgren.looks import looks
 from kellgren.predict import Model
-from kellgren.read import find_images, read
+from kellgren.read import Source, find_images, read_bytes
 from kellgren.standardise import standardise
 
 
@@ -44,11 +44,11 @@ def graded(folder: Path, model: str) -> float:
         return time.perf_counter() - started
 
 
-def bare(opened: bundle.Bundle, knees: int, sample: Path, *, side_by_side: bool) -> float:
+def bare(opened: bundle.Bundle, knees: int, sample: Source, *, side_by_side: bool) -> float:
     """Seconds of `knees` evaluations of the graph, all views of a knee in one batch."""
     workers = processors() if side_by_side else 1
     model = Model(opened, threads=max(1, processors() // workers))
-    film = standardise(read(sample))
+    film = standardise(read_bytes(sample.load(), sample.file))
     batches = [model.tensors(film.pixels, look) for look in looks(opened.card.tta, mirrored=False)]
     tensors = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
     wanted = [f"logits_{task}" for task in opened.card.tasks] + ["embedding"]
