@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from kellgren import data as datasets
-from kellgren.learn import batches, networks
-from kellgren.learn import recipe as recipes
-from kellgren.learn.batches import Batch
-from kellgren.learn.networks import KneeNet
-from kellgren.study import metrics
+from kellgren.evaluate import metrics
+from kellgren.train.graders import batches, networks
+from kellgren.train.graders import recipe as recipes
+from kellgren.train.graders.batches import Batch
+from kellgren.train.graders.networks import KneeNet
 from kellgren.vocabulary import KL
 
 

@@ -20,11 +20,11 @@ import numpy as np
 
 import kellgren
 from kellgren import data, locate
-from kellgren.grade import processors
-from kellgren.learn.contour.material import TABLE, read_table
-from kellgren.learn.localiser import compose, films
+from kellgren.evaluate.intervals import bootstrap, percentile_interval
 from kellgren.locate import boxes
-from kellgren.study.intervals import bootstrap, percentile_interval
+from kellgren.parallel import processors
+from kellgren.train.contour.material import TABLE, read_table
+from kellgren.train.localiser import compose, films
 
 SEED = 5
 

@@ -20,15 +20,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kellgren import data, steps
+from kellgren import data
 from kellgren.errors import NotAKnee
-from kellgren.learn.contour.material import TABLE, read_table
+from kellgren.evaluate.discrimination import rank, weighted_auc
+from kellgren.evaluate.intervals import bootstrap, percentile_interval
 from kellgren.measure import FEMUR_POINTS, KEY_POINTS, JointSpace, joint_space, measure, packaged, refine
 from kellgren.measure.frame import smooth
+from kellgren.model import steps
 from kellgren.read import read_bytes
 from kellgren.standardise import standardise
-from kellgren.study.discrimination import rank, weighted_auc
-from kellgren.study.intervals import bootstrap, percentile_interval
+from kellgren.train.contour.material import TABLE, read_table
 
 FloatArray = npt.NDArray[np.float64]
 Grey = npt.NDArray[np.uint8]

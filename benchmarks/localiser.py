@@ -32,16 +32,16 @@ import onnxruntime as ort
 
 from kellgren import data, locate
 from kellgren.data.films import load_films
-from kellgren.learn.localiser import detector as detectors
-from kellgren.learn.localiser import films
-from kellgren.learn.localiser.detector import Detector
-from kellgren.learn.localiser.material import BoxedFilm
-from kellgren.learn.localiser.recipe import Material
-from kellgren.learn.run import commit
+from kellgren.evaluate.detection import FilmResult, figures, judge
+from kellgren.evaluate.intervals import bootstrap, percentile_interval
 from kellgren.read import read_bytes
 from kellgren.standardise import standardise
-from kellgren.study.detection import FilmResult, figures, judge
-from kellgren.study.intervals import bootstrap, percentile_interval
+from kellgren.train.localiser import detector as detectors
+from kellgren.train.localiser import films
+from kellgren.train.localiser.detector import Detector
+from kellgren.train.localiser.material import BoxedFilm
+from kellgren.train.localiser.recipe import Material
+from kellgren.train.run import commit
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from kellgren.data import audit as auditing
 from kellgren.data import inventory, load
-from kellgren.grade import processors
+from kellgren.parallel import processors
 
 Picture = np.ndarray
 Edit = Callable[[Picture, np.random.Generator], tuple[Picture, float]]

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 
 import kellgren
-from kellgren import cohort
-from kellgren.grade import processors
+from kellgren.grade import batch
 from kellgren.locate import eight_bit
+from kellgren.parallel import processors
 from kellgren.simulate import draw_film
 
 SEED = 77
@@ -54,7 +54,7 @@ def main() -> None:
             counts = Counter(pool.map(lambda i, k=kind: simulated(k, i), range(options.n)))
             print(f"simulated {kind}: n {options.n}, {dict(counts)}", flush=True)
         for folder in options.folders:
-            items = list(cohort.find([folder]))
+            items = list(batch.find([folder]))
             counts = Counter(pool.map(lambda item: worst(item.load(), item.path.name), items))
             print(f"{folder.name}: n {len(items)}, {dict(counts)}", flush=True)
 

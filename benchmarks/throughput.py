@@ -25,10 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kellgren import bundle, simulate
-from kellgren.grade import processors
-from kellgren.looks import looks
-from kellgren.predict import Model
+from kellgren import simulate
+from kellgren.model import bundle
+from kellgren.model.predict import Model
+from kellgren.model.tta import looks
+from kellgren.parallel import processors
 from kellgren.read import Source, find_images, read_bytes
 from kellgren.standardise import standardise
 

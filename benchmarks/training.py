@@ -25,10 +25,11 @@ from pathlib import Path
 import torch
 
 from kellgren import data, simulate
-from kellgren.learn import batches, hardware, losses, networks
-from kellgren.learn import recipe as recipes
-from kellgren.learn.run import Run, silent
-from kellgren.learn.session import Session
+from kellgren.train import hardware
+from kellgren.train.graders import batches, losses, networks
+from kellgren.train.graders import recipe as recipes
+from kellgren.train.graders.session import Session
+from kellgren.train.run import Run, silent
 
 
 def spent(work: Callable[[], object], device: torch.device) -> tuple[float, float]:

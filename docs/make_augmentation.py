@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import torch
 
-from kellgren.learn import recipe
-from kellgren.learn.augment import augment
 from kellgren.simulate import draw_crop
+from kellgren.train.graders import recipe
+from kellgren.train.graders.augment import augment
 
 PICTURE = Path(__file__).parent / "images" / "augmentation.png"
 ROWS = (

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kellgren import bundle
+from kellgren.model import bundle
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "reference" / "results.md"

@@ -17,9 +17,9 @@ from typing import Any
 
 from make_results import RESULTS, filled, table
 
-from kellgren.study.lab import figures
-from kellgren.study.lab import table as tables
-from kellgren.study.lab.markdown import beside, epochs, number, trainings
+from kellgren.study import figures
+from kellgren.study import table as tables
+from kellgren.study.markdown import beside, epochs, number, trainings
 from kellgren.vocabulary import FEATURES
 
 _COMPARED = ("accuracy", "qwk", "f1_macro", "accuracy_pm1")

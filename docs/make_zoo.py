@@ -17,9 +17,9 @@ from typing import Any
 
 from make_results import epochs, estimate, table
 
-from kellgren import bundle
-from kellgren.study.lab.cells import RUN
-from kellgren.study.lab.laboratory import STUDY
+from kellgren.model import bundle
+from kellgren.study.cells import RUN
+from kellgren.study.laboratory import STUDY
 
 ZOO = Path(__file__).parents[1] / "zoo"
 PAGE = ZOO / "README.md"

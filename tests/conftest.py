@@ -71,7 +71,7 @@ def grader():
 @pytest.fixture
 def stub_session(monkeypatch):
     """Every network opened meanwhile is this arithmetic one (see `stub_bundle`)."""
-    from kellgren import predict
+    from kellgren.model import predict
     from stub_bundle import StubSession
 
     session = StubSession()
@@ -84,7 +84,7 @@ def tiny_recipe():
     """The default recipe with a toy backbone and crop: two epochs take seconds."""
     from dataclasses import replace
 
-    from kellgren.learn import recipe as recipes
+    from kellgren.train.graders import recipe as recipes
 
     recipe = recipes.load("joint", size="small")
     view = recipes.View(

@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 
 import corpus
-from kellgren import bundle
 from kellgren.errors import KellgrenError
-from kellgren.grade import Grader
+from kellgren.grade.grader import Grader
+from kellgren.model import bundle
 from kellgren.read import find_images, read_bytes
 from kellgren.read.radiograph import Radiograph
 from kellgren.standardise import standardise

@@ -24,8 +24,9 @@ import pytest
 import typer
 import yaml
 
-from kellgren import __version__, errors, extras, schemas, steps
+from kellgren import __version__, errors, schemas
 from kellgren.cli import app
+from kellgren.model import steps
 from kellgren.read import DEFAULT_LIMITS
 from kellgren.report.table import columns
 from kellgren.vocabulary import TASKS
@@ -221,7 +222,7 @@ def test_command_line_page_has_no_stale_command():
 
 
 def test_extras_are_described():
-    assert set(extras.MODULES) <= named(sections(REFERENCE / "command-line.md")["Extras"])
+    assert set(errors.EXTRAS) <= named(sections(REFERENCE / "command-line.md")["Extras"])
 
 
 def test_grades_page_has_every_column():
@@ -286,7 +287,7 @@ def fields(cls: type) -> Iterator[str]:
 
 
 def test_recipes_page_has_every_recipe_and_key():
-    from kellgren.learn import recipe
+    from kellgren.train.graders import recipe
 
     page = REFERENCE / "recipes.md"
     headings = " ".join(sections(page))

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from kellgren.assessment import Assessment
 from kellgren.data import load
-from kellgren.study.detection import figures as detection_figures
-from kellgren.study.detection import judge
+from kellgren.evaluate.detection import figures as detection_figures
+from kellgren.evaluate.detection import judge
+from kellgren.grade.assessment import Assessment
 
 pytestmark = pytest.mark.real
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from contract import validate
-from kellgren import bundle, golden
+from kellgren.grade import golden
+from kellgren.model import bundle
 
 ZOO = Path(__file__).parents[1] / "zoo"
 BUNDLES = sorted(path.parent for path in ZOO.glob("*/card.json"))

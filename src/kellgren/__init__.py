@@ -9,6 +9,7 @@ for knee in grader.grade("film.dcm"):
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from kellgren._version import __version__
@@ -23,9 +24,12 @@ from kellgren.errors import (
     UnreadableImage,
 )
 
+# onnxruntime 1.32 sends telemetry unless told otherwise before it is imported; grading never uses the network
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 if TYPE_CHECKING:
-    from kellgren.assessment import Assessment, Grading
-    from kellgren.grade import Grader, load
+    from kellgren.grade.assessment import Assessment, Grading
+    from kellgren.grade.grader import Grader, load
 
 _LAZY = ("Assessment", "Grader", "Grading", "load")
 
@@ -49,7 +53,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load grading on first use, so that `kellgren --help` and `import kellgren` stay quick."""
     if name in _LAZY:
-        from kellgren import assessment, grade
+        from kellgren.grade import assessment, grader
 
-        return getattr(grade if name in ("Grader", "load") else assessment, name)
+        return getattr(grader if name in ("Grader", "load") else assessment, name)
     raise AttributeError(f"module 'kellgren' has no attribute {name!r}")

@@ -6,7 +6,9 @@ Each message says what was wrong with which file, and what to do about it. A cal
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 
 class KellgrenError(Exception):
@@ -63,3 +65,26 @@ class MissingExtra(KellgrenError):
     def __init__(self, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the '{extra}' extra", remedy=f"pip install 'kellgren[{extra}]'")
         self.extra = extra
+
+
+EXTRAS: Final[dict[str, tuple[str, ...]]] = {
+    "codecs": ("pylibjpeg", "openjpeg", "jpeg_ls", "gdcm"),
+    "study": ("matplotlib", "sklearn"),
+    "train": ("torch", "torchvision", "timm", "onnx", "onnxscript", "safetensors", "yaml"),
+}
+"""Modules of each optional part of the package, as in pyproject.toml."""
+
+
+def missing(extra: str) -> tuple[str, ...]:
+    """Modules of an extra that are not installed."""
+    return tuple(module for module in EXTRAS[extra] if find_spec(module) is None)
+
+
+def require(extra: str, purpose: str) -> None:
+    """Raise unless an extra is installed.
+
+    Raises:
+        MissingExtra: Naming the pip command.
+    """
+    if missing(extra):
+        raise MissingExtra(extra, purpose)

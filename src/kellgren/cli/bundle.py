@@ -37,7 +37,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the card on stdout.")] = False,
 ) -> None:
     """Show a bundle's card: what it grades, how it was made, how well it does."""
-    from kellgren import bundle
+    from kellgren.model import bundle
 
     opened = bundle.load(model)
     opened.sha256()
@@ -64,11 +64,11 @@ def export(
     ] = None,
 ) -> None:
     """Export a run's best weights: ONNX graph, calibration on the held-out fold, card, golden outputs."""
-    from kellgren.extras import require
+    from kellgren.errors import require
 
     require("train", "exporting a bundle")
     from kellgren.cli import progress
-    from kellgren.learn.export import export_run
+    from kellgren.train.graders.export import export_run
 
     written = export_run(
         run,
@@ -103,10 +103,10 @@ def ensemble(
     ] = CalibrationOption.best,
 ) -> None:
     """Let bundles vote: one bundle that holds them, calibrated as a whole on the folds that they left out."""
-    from kellgren import bundle
+    from kellgren.calibrate.ensemble import make_ensemble
     from kellgren.cli import progress
     from kellgren.data import load
-    from kellgren.study.ensemble import make_ensemble
+    from kellgren.model import bundle
 
     if weight and len(weight) != len(members):
         raise typer.BadParameter(f"{len(weight)} for {len(members)} members", param_hint="--weight")

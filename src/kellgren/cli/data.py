@@ -29,7 +29,7 @@ def verify(
     """
     from kellgren.cli import progress
     from kellgren.data import verify as verification
-    from kellgren.grade import processors
+    from kellgren.parallel import processors
 
     result = verification.verify(
         folder,
@@ -63,7 +63,7 @@ def audit(
     from kellgren.cli import progress
     from kellgren.data import audit as auditing
     from kellgren.data import inventory
-    from kellgren.grade import processors
+    from kellgren.parallel import processors
     from kellgren.report.table import TableWriter
 
     result = auditing.audit(

@@ -15,16 +15,18 @@ def doctor(
 
     Exit code 1 if a packaged bundle fails its check.
     """
-    from kellgren import bundle, extras, golden
-    from kellgren.grade import processors
+    from kellgren import errors
+    from kellgren.grade import golden
+    from kellgren.model import bundle
+    from kellgren.parallel import processors
     from kellgren.read.syntaxes import decodable
-    from kellgren.report.run import versions
+    from kellgren.report.record import versions
 
     checks = [golden.check(bundle.load(name)) for name in bundle.packaged()]
     report: dict[str, Any] = {
         "versions": versions(),
         "processors": processors(),
-        "extras": {extra: list(extras.missing(extra)) for extra in extras.MODULES},
+        "extras": {extra: list(errors.missing(extra)) for extra in errors.EXTRAS},
         "transfer_syntaxes": decodable(),
         "bundles": [check.to_dict() for check in checks],
     }

@@ -21,16 +21,17 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json on stdout.")] = False,
 ) -> None:
     """Grade a split of a labelled data set and judge the grades, with intervals over patients."""
-    from kellgren import bundle
     from kellgren.cli import progress
     from kellgren.data import load
-    from kellgren.grade import Grader, processors
-    from kellgren.study import evaluate as study
+    from kellgren.evaluate import evaluation as study
+    from kellgren.grade.grader import Grader
+    from kellgren.model import bundle
+    from kellgren.parallel import processors
 
     if figures:
         # a missing extra is said before the work, not after
-        from kellgren.study import figures as drawing
-        from kellgren.study import heat
+        from kellgren.evaluate import heat
+        from kellgren.evaluate import plots as drawing
     count = workers or processors()
     dataset = load(data)
     grader = Grader(bundle.load(model), threads=max(1, processors() // count))

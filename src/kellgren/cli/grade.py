@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 if TYPE_CHECKING:
-    from kellgren.cohort import Outcome
-    from kellgren.grade import Grader
-    from kellgren.isolate import IsolatedReader
+    from kellgren.grade.batch import Outcome
+    from kellgren.grade.grader import Grader
     from kellgren.read import Metadata
-    from kellgren.report.run import RunRecord
+    from kellgren.read.isolated import IsolatedReader
+    from kellgren.report.record import RunRecord
     from kellgren.report.table import Row
 
 
@@ -59,13 +59,17 @@ def grade(
 
     A file that cannot be graded is a row with a reason. Exit code 0: all graded; 1: some not.
     """
-    from kellgren import bundle, cohort, locate, measure
+    from kellgren import locate, measure
     from kellgren.cli import progress
-    from kellgren.grade import Grader, processors
+    from kellgren.grade import batch
+    from kellgren.grade.grader import Grader
+    from kellgren.model import bundle
+    from kellgren.parallel import processors
     from kellgren.read import read_bytes, read_metadata
     from kellgren.read.names import printable
-    from kellgren.report.run import RunRecord, write_json
+    from kellgren.report.record import RunRecord
     from kellgren.report.table import TableWriter, columns
+    from kellgren.writing import write_json
 
     stated = read_metadata(metadata) if metadata else None
     if side and stated and "side" in stated.columns:
@@ -77,7 +81,7 @@ def grade(
     grader = Grader(opened, threads=max(1, processors() // count), reader=read)
     if explain and not grader.model.explains:
         raise typer.BadParameter(f"{grader.title} has no maps to draw", param_hint="--explain")
-    items = list(cohort.find(paths))
+    items = list(batch.find(paths))
     if not items:
         raise typer.BadParameter("no files found", param_hint="PATH")
     out.mkdir(parents=True, exist_ok=True)
@@ -95,7 +99,7 @@ def grade(
     record, rows, exit_code = RunRecord(opened, finders, options), [], 1
     try:
         with TableWriter(out / "grades.csv", columns(opened.card.tasks)) as table:
-            outcomes = cohort.grade_all(
+            outcomes = batch.grade_all(
                 grader,
                 items,
                 workers=count,
@@ -126,7 +130,7 @@ def grade(
 
 def _isolated() -> IsolatedReader:
     """A reader in processes of its own; says so where this platform cannot bound their memory."""
-    from kellgren.isolate import IsolatedReader, memory_can_be_limited
+    from kellgren.read.isolated import IsolatedReader, memory_can_be_limited
 
     if not memory_can_be_limited():
         typer.echo("--isolate: this platform cannot limit the memory of a process; time is limited", err=True)

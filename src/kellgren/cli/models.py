@@ -20,7 +20,7 @@ def models(
     """List the packaged bundles."""
     if context.invoked_subcommand is not None:
         return
-    from kellgren import bundle
+    from kellgren.model import bundle
 
     cards = [bundle.load(name).card for name in bundle.packaged()]
     if as_json:
@@ -39,7 +39,8 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
     """Verify each bundle's hashes, and that its golden inputs still give its golden outputs."""
-    from kellgren import bundle, golden
+    from kellgren.grade import golden
+    from kellgren.model import bundle
 
     results = [golden.check(bundle.load(name)) for name in names or list(bundle.packaged())]
     if as_json:

@@ -22,10 +22,10 @@ PlanArgument = Annotated[str, typer.Argument(help="Packaged plan (kellgren study
 @app.command("list")
 def list_plans() -> None:
     """List the packaged plans."""
-    from kellgren.extras import require
+    from kellgren.errors import require
 
     require("train", "studies")
-    from kellgren.study.lab import plan
+    from kellgren.study import plan
 
     for name in plan.available():
         chosen = plan.load(name)
@@ -58,13 +58,13 @@ def run(
     split: Annotated[str, typer.Option(help="Split to judge on.")] = "val",
 ) -> None:
     """Train and judge what is not in the cache yet, then write the tables."""
-    from kellgren.extras import require
+    from kellgren.errors import require
 
     require("train", "studies")
-    from kellgren.study.lab import laboratory, table
-    from kellgren.study.lab import plan as plans
+    from kellgren.study import laboratory, table
+    from kellgren.study import plan as plans
 
-    for name in ("kellgren.study", "kellgren.learn"):
+    for name in ("kellgren.study", "kellgren.train"):
         logging.getLogger(name).setLevel(logging.INFO)
     settings = laboratory.Settings(
         data=data,
@@ -96,10 +96,10 @@ def table_(
     as_json: Annotated[bool, typer.Option("--json", help="Print table.json on stdout.")] = False,
 ) -> None:
     """Write the tables anew from what the cells hold, also while a study runs."""
-    from kellgren.extras import require
+    from kellgren.errors import require
 
     require("train", "studies")
-    from kellgren.study.lab import table
+    from kellgren.study import table
 
     documents = []
     for study in table.studies(folder):
@@ -119,12 +119,12 @@ def heat(
 ) -> None:
     """Draw what the rows' networks rest their grades on: by grade, by class, with bars of every task."""
     from kellgren.data import load
-    from kellgren.extras import require
-    from kellgren.grade import processors
+    from kellgren.errors import require
+    from kellgren.parallel import processors
 
     require("train", "studies")
     require("study", "heat maps")
-    from kellgren.study.lab import maps
+    from kellgren.study import maps
 
     files, without = maps.draw(folder, load(data), only=tuple(only or ()), threads=processors())
     for row, why in without.items():
@@ -150,8 +150,8 @@ def vote(
 ) -> None:
     """Let models vote from their saved predictions."""
     from kellgren.errors import BadDataset
-    from kellgren.study.evaluate import count_test_look
-    from kellgren.study.lab import markdown, predictions, voting
+    from kellgren.evaluate.evaluation import count_test_look
+    from kellgren.study import markdown, predictions, voting
 
     voters = [predictions.read(member) for member in members]
     if search:
@@ -187,8 +187,8 @@ def reweighted(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures on stdout as JSON.")] = False,
 ) -> None:
     """Judge the atlas features as read, and as if every knee of each KL grade had been read."""
-    from kellgren.study.lab import markdown, rows
-    from kellgren.study.lab import predictions as saved
+    from kellgren.study import markdown, rows
+    from kellgren.study import predictions as saved
 
     entries = rows.oarsi(saved.read(predictions))
     if as_json:
@@ -209,13 +209,13 @@ def _numbers(text: str) -> tuple[int, ...]:
 def _show(folder: Path, document: dict[str, object], *, quiet: bool = False) -> None:
     """Draw what can be drawn, and say where everything is."""
     from kellgren.errors import MissingExtra
-    from kellgren.study.lab import markdown
+    from kellgren.study import markdown
 
     files = [folder / "table.md", folder / "table.csv", folder / "table.json"]
     try:
-        from kellgren.study.lab import plot
+        from kellgren.study import plots
 
-        files += plot.draw(document, folder)
+        files += plots.draw(document, folder)
     except MissingExtra as error:
         typer.echo(f"no plot: {error}", err=True)
     if not quiet:

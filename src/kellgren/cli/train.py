@@ -34,17 +34,17 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
 ) -> None:
     """Train a recipe and export the bundle to OUT/bundle. Downloads nothing unless --init hub says so."""
-    from kellgren.extras import require
+    from kellgren.errors import require
 
     require("train", "training")
     from kellgren import data as datasets
     from kellgren.cli import progress
     from kellgren.errors import BadRecipe
-    from kellgren.learn import hardware, kinds
-    from kellgren.learn import recipe as recipes
+    from kellgren.train import hardware, kinds
+    from kellgren.train.graders import recipe as recipes
 
     # an epoch's line is worth seeing without --verbose, in minutes and hours of silence
-    logging.getLogger("kellgren.learn").setLevel(logging.INFO)
+    logging.getLogger("kellgren.train").setLevel(logging.INFO)
     chosen = kinds.from_dict(recipes.override(recipes.document(recipe, size=size), assignments or []))
     if not isinstance(chosen, recipes.Recipe) and init is not None:
         raise BadRecipe(f"{chosen.name!r} starts from random weights", remedy="leave --init out")

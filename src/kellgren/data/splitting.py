@@ -17,8 +17,7 @@ import numpy as np
 
 from kellgren.data.folder import Knee, iter_images, read_labels, split_of_place
 from kellgren.data.imports import write_table
-from kellgren.errors import BadDataset
-from kellgren.extras import require
+from kellgren.errors import BadDataset, require
 from kellgren.vocabulary import KL
 
 SHARES: Final[Mapping[str, int]] = {"train": 5, "val": 1, "test": 3}

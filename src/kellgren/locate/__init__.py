@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from kellgren import bundle as bundles
-from kellgren.bundle import Bundle
 from kellgren.errors import BadBundle
 from kellgren.locate.cascade import Cascade, Joint, Settings
 from kellgren.locate.framing import Framed, InputKind, frame
 from kellgren.locate.windows import eight_bit
+from kellgren.model import bundle as bundles
+from kellgren.model.bundle import Bundle
 
 LEVELS: Final = ("level1.onnx", "level2.onnx")
 """The graphs of a localiser's bundle."""

@@ -9,9 +9,9 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from kellgren import crop
 from kellgren.errors import NotAKnee
 from kellgren.locate.cascade import Cascade, Joint
+from kellgren.model import framing
 
 InputKind = Literal["auto", "film", "crop"]
 
@@ -99,7 +99,7 @@ def _whole(film: npt.NDArray[np.uint16], localiser: Cascade) -> Framed:
 
 
 def _cut(film: npt.NDArray[np.uint16], joint: Joint) -> Framed:
-    pixels, box = crop.square(film, joint.box)
+    pixels, box = framing.square(film, joint.box)
     height, width = film.shape
     shown = np.clip(box, 0, [width, height, width, height])
     inside = float((shown[2] - shown[0]) * (shown[3] - shown[1])) / pixels.size

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from kellgren import bundle as bundles
-from kellgren import steps
-from kellgren.bundle import Bundle
 from kellgren.errors import BadBundle
+from kellgren.model import bundle as bundles
+from kellgren.model import steps
+from kellgren.model.bundle import Bundle
 
 FloatArray = npt.NDArray[np.float64]
 

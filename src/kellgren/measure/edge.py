@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from kellgren.measure.contour import Contour
 from kellgren.measure.frame import Frame, frame_of, height_at, smooth
-from kellgren.steps import Image
+from kellgren.model.steps import Image
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from kellgren.errors import NotAKnee
 from kellgren.measure.contour import Contour, ContourModel, packaged
 from kellgren.measure.edge import Edges, refine
 from kellgren.measure.frame import FloatArray
-from kellgren.steps import Image
+from kellgren.model.steps import Image
 
 Unit = Literal["mm", "width"]
 SpacingSource = Literal["calibrated", "detector", "user"]

@@ -14,6 +14,7 @@ from kellgren.read.appearance import Photometric, apply_tone_curve, from_intensi
 from kellgren.read.colour import apply_palette, to_grey
 from kellgren.read.frames import ends_processes, read_frame
 from kellgren.read.header import Parsed, parse
+from kellgren.read.isolated import read_apart
 from kellgren.read.laterality import decide_laterality, pose_flags, side_from_name, view_flags
 from kellgren.read.layout import GREY, PALETTE, read_layout
 from kellgren.read.limits import Limits
@@ -88,8 +89,6 @@ def _read(data: bytes, path: Path, side: Side | None, wanted: int | None, limits
     layout = read_layout(parsed.header, limits, notes)
     frame = _choose_frame(layout.frames, wanted, path)
     if ends_processes(parsed.syntax):
-        from kellgren.isolate import read_apart  # which knows this package
-
         return read_apart(data, path, side, wanted, limits)
     header = parsed.header.of_frame(frame)
     pixels, layout = read_frame(parsed, layout, frame, notes)

@@ -37,7 +37,7 @@ _NEAR: Final = 512
 _GDCM: Final = "gdcm"
 
 EXPENDABLE: Final = "KELLGREN_EXPENDABLE"
-"""Set in the environment of processes that read one film at a time for another one (`kellgren.isolate`)."""
+"""Set in the environment of processes that read films for another one (`kellgren.read.isolated`)."""
 
 _END_OF_IMAGE: Final = b"\xff\xd9"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kellgren.bundle import Bundle
+from kellgren.model.bundle import Bundle
 
 
 def describe(bundle: Bundle) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from kellgren.assessment import Assessment, Grading, Overview
 from kellgren.errors import KellgrenError
+from kellgren.grade.assessment import Assessment, Grading, Overview
 from kellgren.measure import JointSpace, outline
 from kellgren.vocabulary import FEATURES, TASKS
 

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from kellgren._version import __version__
-from kellgren.assessment import Assessment
 from kellgren.errors import KellgrenError
+from kellgren.grade.assessment import Assessment
 from kellgren.vocabulary import FEATURES, FURTHER_FEATURES
 
 Cell = str | int | float | bool | None

@@ -16,7 +16,7 @@ from kellgren.simulate.crop import KEY_POINTS
 from kellgren.simulate.curves import Curve
 from kellgren.simulate.exposure import draw_film_technique, expose
 from kellgren.simulate.grades import Grades, draw_grades
-from kellgren.simulate.hardware import HARDWARE, Hardware, draw_metal, resurfaced
+from kellgren.simulate.implants import HARDWARE, Hardware, draw_metal, resurfaced
 from kellgren.simulate.lateral import lateral_paths
 from kellgren.simulate.layout import FilmView, Layout, Leg, draw_layout
 from kellgren.simulate.marks import add_lead, draw_marks, field_of, print_marks

@@ -1,1 +1,7 @@
-"""What judges models: metrics, intervals, comparisons. Never imported by the way of a radiograph."""
+"""`kellgren study`: plans of ablations and comparisons, their cells trained and cached, their tables.
+
+Read in this order: `plan` (what is compared), `cells` (one training with its evaluations, found again by
+its content), `cell_process` (a cell in a process of its own), `laboratory` (all cells of a plan), `rows`
+(the results, by row), `table`, `markdown` and `plots` (how they are shown). Only `cell_process` trains, so
+only it imports torch.
+"""

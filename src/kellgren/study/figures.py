@@ -1,116 +1,102 @@
-"""Figures of an evaluation: confusion matrices, reliability, ROC curves. Needs the study extra."""
+"""Names of figures in plans: `KL.accuracy`, `KL.recall.1` (of grade 1), `KL.accuracy_ovr.mean`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from kellgren.errors import MissingExtra
-from kellgren.grade import Grader
-from kellgren.study.discrimination import auc
-from kellgren.study.evaluate import Evaluation
-from kellgren.study.roc import curve, draw_roc
+from kellgren.errors import BadRecipe
+from kellgren.evaluate import metrics
+from kellgren.evaluate.assemble import OF_CONFUSION, PER_GRADE
+from kellgren.train.documents import nearest
 from kellgren.vocabulary import TASKS
 
-try:
-    from matplotlib.figure import Figure
-except ImportError as error:
-    raise MissingExtra("study", "drawing figures") from error
+FloatArray = npt.NDArray[np.float64]
 
-_BLUE, _GREY = "#2f6da3", "#9aa5b1"
+OF_TASK: Final = (*OF_CONFUSION, "auc_macro", "ece", "brier", "nll")
+OF_GRADE: Final = (*PER_GRADE, "auc")
+
+TITLES: Final = {
+    "accuracy": "accuracy",
+    "accuracy_pm1": "within one",
+    "balanced_accuracy": "balanced",
+    "majority_accuracy": "majority",
+    "qwk": "QWK",
+    "mae": "MAE",
+    "mse": "MSE",
+    "auc_macro": "macro AUC",
+    "f1_macro": "macro F1",
+    "f1_weighted": "weighted F1",
+    "precision_macro": "macro precision",
+    "recall_macro": "macro recall",
+    "accuracy_ovr": "one-vs-rest accuracy",
+    "auc": "AUC",
+    "ece": "ECE",
+    "brier": "Brier score",
+    "nll": "NLL",
+}
 
 
-def draw(evaluation: Evaluation, grader: Grader, folder: Path) -> list[Path]:
-    """Write `confusion.png`, `reliability.png` and `roc.png`.
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number of a task.
 
-    Args:
-        evaluation: From `kellgren.study.evaluate.evaluate`.
-        grader: The model that was evaluated.
-        folder: Where to; created.
-
-    Returns:
-        The files.
+    Attributes:
+        task: Name of the task.
+        name: Name of the figure in `metrics.json`.
+        grade: Of which grade, `mean` over grades, or None for a figure of the whole task.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    tasks = [task for task, figures in evaluation.metrics.items() if isinstance(figures, dict)]
-    files = []
-    for name, figure in (
-        ("confusion", _confusions(evaluation.metrics, tasks, grader.title)),
-        ("reliability", _reliability(evaluation, grader.title)),
-        ("roc", _roc(evaluation, grader.title)),
-    ):
-        path = folder / f"{name}.png"
-        figure.savefig(path, dpi=150)
-        files.append(path)
-    return files
+
+    task: str
+    name: str
+    grade: int | str | None = None
+
+    @property
+    def title(self) -> str:
+        """Heading of its column."""
+        words = [self.task, TITLES.get(self.name, self.name)]
+        if self.grade is not None:
+            words.append("mean" if self.grade == "mean" else f"of {self.grade}")
+        return " ".join(words)
+
+    def of(self, values: Mapping[str, FloatArray]) -> FloatArray:
+        """(b,) this figure, from all of its task as `kellgren.evaluate.assemble.statistics` gives them."""
+        found = values[self.name]
+        if self.grade is None:
+            return found
+        mean = metrics.macro(found)
+        return mean if isinstance(self.grade, str) else found[:, self.grade]
 
 
-def _confusions(metrics: dict[str, Any], tasks: list[str], title: str) -> Figure:
-    columns = min(4, len(tasks))
-    rows = -(-len(tasks) // columns)
-    figure = Figure(figsize=(3.4 * columns, 3.4 * rows), layout="constrained")
-    figure.suptitle(f"{title} on {metrics['split']}")
-    for index, task in enumerate(tasks):
-        axes = figure.add_subplot(rows, columns, index + 1)
-        counts = np.array(metrics[task]["confusion"])
-        share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        for (y, x), count in np.ndenumerate(counts):
-            axes.text(
-                x, y, str(count), ha="center", va="center", color="white" if share[y, x] > 0.55 else "black"
+def parse(text: str) -> Figure:
+    """A figure from its name.
+
+    Raises:
+        BadRecipe: Unknown task, figure or grade, naming the nearest.
+    """
+    task, _, rest = text.partition(".")
+    name, _, grade = rest.partition(".")
+    if task not in TASKS:
+        raise BadRecipe(f"figure {text!r}: no task {task!r}", remedy=nearest(task, tuple(TASKS)))
+    if name not in (*OF_TASK, *OF_GRADE):
+        raise BadRecipe(f"figure {text!r}: no figure {name!r}", remedy=nearest(name, (*OF_TASK, *OF_GRADE)))
+    if name in OF_TASK:
+        if grade:
+            raise BadRecipe(
+                f"figure {text!r}: {name!r} is of all grades together", remedy=f"write {task}.{name}"
             )
-        axes.set(title=f"{TASKS[task].name} (n = {metrics[task]['n']})", xlabel="graded", ylabel="read")
-        axes.set_xticks(range(len(counts)))
-        axes.set_yticks(range(len(counts)))
-    return figure
+        return Figure(task, name)
+    if grade == "mean":
+        return Figure(task, name, "mean")
+    if not grade.isdecimal() or int(grade) >= TASKS[task].classes:
+        raise BadRecipe(f"figure {text!r}: {task} has no grade {grade!r}", remedy=f"write {task}.{name}.mean")
+    return Figure(task, name, int(grade))
 
 
-def _kl(evaluation: Evaluation) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """KL probabilities (N, 5) and readings (N,) of the knees that have both."""
-    rows = [row for row in evaluation.rows if row.get("KL_p0") is not None and row.get("KL_true") is not None]
-    probabilities = np.array([[float(row[f"KL_p{k}"] or 0.0) for k in range(5)] for row in rows])
-    return probabilities, np.array([int(row["KL_true"] or 0) for row in rows])
-
-
-def _reliability(evaluation: Evaluation, title: str) -> Figure:
-    """Observed against stated share of KL at or above each grade, in ten bins of equal count."""
-    probabilities, truth = _kl(evaluation)
-    figure = Figure(figsize=(5.2, 5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1)
-    for grade, colour in zip((1, 2, 3), ("#8fb8d8", _BLUE, "#173a5c"), strict=True):
-        stated = probabilities[:, grade:].sum(axis=1)
-        order = np.array_split(np.argsort(stated), min(10, len(stated)))
-        x = [float(stated[part].mean()) for part in order]
-        y = [float((truth[part] >= grade).mean()) for part in order]
-        axes.plot(x, y, marker="o", color=colour, label=f"KL >= {grade}")
-    axes.set(
-        title=f"{title}: is 70 % right 70 % of the time?",
-        xlabel="stated probability",
-        ylabel="observed share",
-    )
-    axes.legend()
-    return figure
-
-
-def _roc(evaluation: Evaluation, title: str) -> Figure:
-    """Each KL grade against the others with their mean; and KL at or above each grade."""
-    probabilities, truth = _kl(evaluation)
-    figure = Figure(figsize=(10.4, 5), layout="constrained")
-    figure.suptitle(title)
-    single, above = figure.subplots(1, 2)
-    draw_roc(single, probabilities, truth)
-    above.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8)
-    for grade, colour in zip((1, 2, 3), ("#8fb8d8", _BLUE, "#173a5c"), strict=True):
-        positive = truth >= grade
-        if 0 < positive.sum() < len(positive):
-            scores = probabilities[:, grade:].sum(axis=1)
-            label = f"KL >= {grade}: {auc(scores, positive):.3f}"
-            above.plot(*curve(scores, positive), color=colour, label=label)
-    for axes in (single, above):
-        axes.set(xlabel="false positive rate", ylabel="true positive rate")
-        axes.legend(loc="lower right", title="AUC")
-    return figure
+def to_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers as JSON holds them: what is not a number is null."""
+    return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in values.items()}

@@ -1,0 +1,1 @@
+"""Fits what a model applies: calibrators, thresholds, decision rules, ensembles. Without torch."""

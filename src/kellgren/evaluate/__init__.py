@@ -1,0 +1,1 @@
+"""A split of a data set in, metrics with intervals out."""

@@ -1,0 +1,75 @@
+"""Many files: graded side by side, handed back in order, one bad file never stopping the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kellgren.errors import KellgrenError
+from kellgren.grade.assessment import Assessment
+from kellgren.grade.grader import Grader
+from kellgren.locate import InputKind
+from kellgren.parallel import in_order
+from kellgren.read import Metadata, Source, find_images
+from kellgren.vocabulary import Side
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one file.
+
+    Attributes:
+        item: The file.
+        result: Its assessments, or why there are none.
+        seconds: Time from opening the file to the last grade.
+    """
+
+    item: Source
+    result: list[Assessment] | KellgrenError
+    seconds: float
+
+
+def find(paths: Iterable[Path]) -> Iterator[Source]:
+    """Every file that the arguments name; folders and zip archives are walked in sorted order."""
+    for path in paths:
+        yield from find_images(path)
+
+
+def grade_all(
+    grader: Grader,
+    items: Iterable[Source],
+    *,
+    workers: int,
+    input: InputKind = "auto",  # noqa: A002 - the contract's word
+    side: Side | None = None,
+    metadata: Metadata | None = None,
+    explain: bool = False,
+) -> Iterator[Outcome]:
+    """Grade files in `workers` threads; outcomes come in the order of the items.
+
+    At most a few files a worker are in memory, however long the list.
+
+    Args:
+        grader: With a network that uses one thread where there are several workers.
+        items: What to grade.
+        workers: How many files at once.
+        input: As in `Grader.grade`.
+        side: As in `Grader.grade`, for every file.
+        metadata: Table of what the user states about the files.
+        explain: As in `Grader.grade`.
+    """
+
+    def one(item: Source) -> Outcome:
+        started = time.perf_counter()
+        try:
+            data = item.load(grader.limits)
+            result: list[Assessment] | KellgrenError = grader.grade_bytes(
+                data, item.path, input=input, side=side, metadata=metadata, explain=explain
+            )
+        except KellgrenError as error:
+            result = error
+        return Outcome(item, result, time.perf_counter() - started)
+
+    return in_order(one, items, workers=workers)

@@ -1,0 +1,72 @@
+"""Crop: from a located joint to the images that graders take.
+
+Every view is cut from the film at its own resolution; the model stage resizes it (`kellgren.model.steps`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Grey = npt.NDArray[np.uint16]
+
+HEIGHT_BEYOND: float = 0.2
+"""What Wang et al. add above and below the outermost key points, in joint widths."""
+
+
+def square(film: Grey, box: FloatArray) -> tuple[Grey, FloatArray]:
+    """Cut out a joint framed as the published crops.
+
+    Args:
+        film: (H, W) grey.
+        box: (4,) x0, y0, x1, y1 in film pixels; rounded to whole ones.
+
+    Returns:
+        (S, S), 0 where the box passes the film's edge, and the (4,) box that is really shown.
+    """
+    return _cut(film, box, square=True)
+
+
+def main_joint(film: Grey, box: FloatArray, points: FloatArray) -> tuple[Grey, FloatArray]:
+    """Cut out the main joint of Wang et al. 2021 ("Data processing").
+
+    It is as wide as the joint's box and reaches from the lowest to the highest of the six key points, each
+    extended by 0.2 of the joint width; the width is the span of the key points' abscissas.
+
+    Args:
+        film: (H, W) grey.
+        box: (4,) the located joint.
+        points: (6, 2) its key points, film pixels.
+
+    Returns:
+        (h, w) and the (4,) box that is shown.
+    """
+    beyond = HEIGHT_BEYOND * float(np.ptp(points[:, 0]))
+    top, bottom = float(points[:, 1].min()) - beyond, float(points[:, 1].max()) + beyond
+    return _cut(film, np.array([box[0], top, box[2], bottom]), square=False)
+
+
+def patches(joint: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
+    """Left and right half of a main joint, the right one mirrored so that both face the same way.
+
+    Args:
+        joint: (h, w); of an odd width the middle column is in both.
+
+    Returns:
+        Two (h, ceil(w / 2)) images, the joint's middle at the right of each.
+    """
+    half = -(-joint.shape[1] // 2)
+    return joint[:, :half], joint[:, -half:][:, ::-1]
+
+
+def _cut(film: Grey, box: FloatArray, *, square: bool) -> tuple[Grey, FloatArray]:
+    x0, y0 = (int(c) for c in np.round(box[:2]))
+    width, height = (max(1, round(float(s))) for s in box[2:] - box[:2])
+    if square:
+        width = height = max(1, round(float(box[2] - box[0] + box[3] - box[1]) / 2))
+    shown = np.zeros((height, width), film.dtype)
+    top, left = max(0, y0), max(0, x0)
+    inner = film[top : max(0, y0 + height), left : max(0, x0 + width)]
+    shown[top - y0 : top - y0 + inner.shape[0], left - x0 : left - x0 + inner.shape[1]] = inner
+    return shown, np.array([x0, y0, x0 + width, y0 + height], dtype=np.float64)

@@ -1,0 +1,388 @@
+"""Plans: which recipes are compared, with what changed, and what a paper printed for each.
+
+A plan is a YAML file with the fields of `Plan`. A row with `foreach` stands for several, one for each
+combination of the values, with `{key}` replaced in its texts; where the sizes of a recipe differ, values are
+given by size.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import yaml
+
+from kellgren.errors import BadRecipe
+from kellgren.model.decision import DecisionRule
+from kellgren.study import figures
+from kellgren.train import documents
+from kellgren.vocabulary import TASKS
+
+SIZES: Final = ("full", "small")
+EVERY: Final = "*"
+"""In `compare`, stands for every other row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """Rows that vote.
+
+    Attributes:
+        of: Names of the rows.
+        rule: `soft`, `hard` or `mixed` (`kellgren.model.vote`), or `search`: members and rule are those that
+            are best on the held-out fold.
+        trainings: `by_seed` has one vote for each seed, among the rows' networks of that seed. `all` has one
+            vote among all trainings of the rows, of every seed and fold.
+        decision: How a soft vote decides a task's grade; the most probable one where it does not say.
+    """
+
+    of: tuple[str, ...] = ()
+    rule: Literal["soft", "hard", "mixed", "search"] = "soft"
+    trainings: Literal["by_seed", "all"] = "by_seed"
+    decision: dict[str, DecisionRule] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: a recipe with changes, a bundle as it is, or a vote of other rows.
+
+    Attributes:
+        name: Short and unique.
+        title: What a reader sees; the name by default.
+        recipe: Name or file of a recipe; empty for a bundle or a vote.
+        bundle: Packaged bundle, or a bundle's folder or zip, judged beside what the plan trains.
+        set: Values of the recipe to exchange, as `kellgren train --set`.
+        without: Parts of the recipe to leave out: `views.clahe`, `tasks.OA`.
+        seeds: Seeds, one training each; empty means those of the command line.
+        folds: Folds to leave out in turn, one training each; empty means that of the command line.
+        init: `given` starts from the command line's initial weights where they hold the row's backbones;
+            `random` never does.
+        start: An earlier row whose network of the same seed and fold this one goes on from, heads included.
+        vote: Of which rows.
+        group: Rows of one group are sizes or settings of the same thing: the best one is marked.
+        note: What a reader must know about this row.
+    """
+
+    name: str
+    title: str = ""
+    recipe: str = ""
+    bundle: str = ""
+    set: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    folds: tuple[int, ...] = ()
+    init: Literal["given", "random"] = "given"
+    start: str = ""
+    vote: Vote = Vote()
+    group: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """A figure that a paper printed.
+
+    Attributes:
+        row: The row it is about.
+        figure: Which, as in `Plan.figures`.
+        value: As printed, a share as 0 to 1.
+        where: Its place in the paper.
+        differs: What differs here, besides what differs for all of them.
+    """
+
+    row: str
+    figure: str
+    value: float
+    where: str
+    differs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is compared.
+
+    Attributes:
+        name: The plan's name on the command line.
+        title: Heading of the table.
+        source: Paper, or who thought of it.
+        rows: Lines of the table; those of votes come after the rows that vote.
+        figures: Columns: `TASK.FIGURE` for a figure of `metrics.json`, and of a figure per grade
+            `TASK.FIGURE.GRADE` or `TASK.FIGURE.mean`.
+        split: `val` reports on the validation split. `held_out` is for choosing: rows are judged on the
+            held-out fold, which no training saw but by which its epoch was chosen.
+        compare: Pairs of rows, the second minus the first; `*` stands for every other row.
+        printed: What the paper printed.
+        differs: What differs between the paper's figures and ours, for all of them.
+        tables: Further tables, of what is no row: `gradient_share`.
+        note: What a reader must know about the whole.
+    """
+
+    name: str
+    title: str
+    source: str
+    rows: tuple[Row, ...]
+    figures: tuple[str, ...] = ("KL.accuracy", "KL.accuracy_pm1", "KL.qwk", "KL.mae", "KL.auc_macro")
+    split: Literal["val", "held_out"] = "val"
+    compare: tuple[tuple[str, ...], ...] = ()
+    printed: tuple[Printed, ...] = ()
+    differs: tuple[str, ...] = ()
+    tables: tuple[Literal["gradient_share"], ...] = ()
+    note: str = ""
+
+    def row(self, name: str) -> Row:
+        """The row of a name.
+
+        Raises:
+            BadRecipe: Naming the nearest one.
+        """
+        names = tuple(row.name for row in self.rows)
+        if name not in names:
+            raise BadRecipe(f"plan {self.name!r}: no row {name!r}", remedy=documents.nearest(name, names))
+        return self.rows[names.index(name)]
+
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The comparisons, with `*` written out."""
+        names = [row.name for row in self.rows]
+        return tuple(
+            (first, other)
+            for first, second in self.compare
+            for other in (names if second == EVERY else (second,))
+            if other != first
+        )
+
+
+def available() -> tuple[str, ...]:
+    """Names of the packaged plans."""
+    folder = resources.files("kellgren.study") / "plans"
+    return tuple(sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".yaml")))
+
+
+def load(name_or_path: str, *, size: str = "full") -> Plan:
+    """Read a plan by packaged name or from a YAML file.
+
+    Args:
+        name_or_path: Which.
+        size: The recipes' size, `full` or `small`.
+
+    Raises:
+        BadRecipe: Unknown plan, key, row, recipe or figure, naming the nearest known one.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise BadRecipe(f"cannot read the plan: {error.strerror}", path=path) from error
+    elif name_or_path in available():
+        text = (resources.files("kellgren.study") / "plans" / f"{name_or_path}.yaml").read_text(
+            encoding="utf-8"
+        )
+    else:
+        raise BadRecipe(f"no plan {name_or_path!r}", remedy=documents.nearest(name_or_path, available()))
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadRecipe(f"not valid YAML: {error}", path=path) from error
+    if not isinstance(values, dict):
+        raise BadRecipe("a plan is a mapping", path=path)
+    if size not in SIZES:
+        raise BadRecipe(f"no size {size!r}", remedy=documents.nearest(size, SIZES))
+    return from_dict({"name": path.stem, **values}, size=size)
+
+
+def from_dict(values: Mapping[str, Any], *, size: str) -> Plan:
+    """A plan from plain values.
+
+    Raises:
+        BadRecipe: As `load`.
+    """
+    by_size = {each: _expanded(values.get("rows"), each) for each in SIZES}
+    known = tuple(dict.fromkeys(str(row.get("name")) for rows in by_size.values() for row in rows))
+    plans: dict[str, Plan] = {
+        each: documents.build(Plan, {**values, "rows": rows}, where="plan") for each, rows in by_size.items()
+    }
+    for each in plans.values():
+        _check(each, known)
+    plan = plans[size]
+    present = {row.name for row in plan.rows}
+    # printed figures of rows that only the other size has
+    return replace(plan, printed=tuple(printed for printed in plan.printed if printed.row in present))
+
+
+def document(row: Row, *, size: str, epochs: int | None = None) -> dict[str, Any]:
+    """The recipe of a row as plain values.
+
+    Args:
+        row: One with a recipe.
+        size: Of the recipe.
+        epochs: Train this long instead, shared out among the recipe's phases, one each at least.
+
+    Raises:
+        BadRecipe: Unknown recipe, or an assignment that cannot be made.
+    """
+    values = documents.override(documents.document(row.recipe, size=size), row.set)
+    kind = values.pop("kind", "grader")
+    if kind != "grader":
+        raise BadRecipe(f"row {row.name!r}: {row.recipe!r} trains no grader but {kind}")
+    for path in row.without:
+        _remove(values, path, row.name)
+    return values if epochs is None else _shortened(values, epochs)
+
+
+def _expanded(rows: Any, size: str) -> list[dict[str, Any]]:  # noqa: ANN401 - what the YAML holds is checked here
+    """Rows with `foreach` written out, each as plain values of one size."""
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise BadRecipe("plan.rows is a list of mappings")
+    return [_sized(row, size) for given in rows for row in _combinations(given, size)]
+
+
+def _combinations(row: dict[str, Any], size: str) -> Iterator[dict[str, Any]]:
+    each = row.get("foreach", {})
+    if not isinstance(each, dict):
+        raise BadRecipe(f"plan.rows: foreach of {row.get('name')!r} is no mapping")
+    plain = {key: value for key, value in row.items() if key != "foreach"}
+    values = [_of_size(value, size, f"foreach.{key}") for key, value in each.items()]
+    for combination in itertools.product(*values):
+        yield _filled(plain, dict(zip(each, combination, strict=True)))
+
+
+def _filled(value: Any, words: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any YAML value
+    """The value with `{key}` replaced in every text."""
+    if isinstance(value, dict):
+        return {key: _filled(item, words) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, words) for item in value]
+    if isinstance(value, str):
+        for key, word in words.items():
+            value = value.replace(f"{{{key}}}", str(word))
+    return value
+
+
+def _sized(row: dict[str, Any], size: str) -> dict[str, Any]:
+    return row | {
+        key: _of_size(row[key], size, key) for key in ("set", "without", "seeds", "folds") if key in row
+    }
+
+
+def _of_size(value: Any, size: str, where: str) -> list[Any]:  # noqa: ANN401 - any YAML value
+    """A list, or the list of this size."""
+    if isinstance(value, dict):
+        for key in value:
+            if key not in SIZES:
+                raise BadRecipe(
+                    f"plan.rows: {where}: no size {key!r}", remedy=documents.nearest(str(key), SIZES)
+                )
+        value = value.get(size, [])
+    if not isinstance(value, list):
+        raise BadRecipe(f"plan.rows: {where} is {value!r}, not a list")
+    return value
+
+
+def _check(plan: Plan, known: tuple[str, ...]) -> None:
+    names = [row.name for row in plan.rows]
+    if not names:
+        raise BadRecipe("plan.rows: there is none")
+    for name in names:
+        if names.count(name) > 1:
+            raise BadRecipe(f"plan.rows: two are called {name!r}")
+    for index, row in enumerate(plan.rows):
+        _check_row(plan, row, names[:index])
+    for pair in plan.compare:
+        if len(pair) != 2:
+            raise BadRecipe(f"plan.compare: {list(pair)} is no pair of rows")
+        for name in pair:
+            if name != EVERY:
+                plan.row(name)
+    for figure in (*plan.figures, *(printed.figure for printed in plan.printed)):
+        figures.parse(figure)
+    for printed in plan.printed:
+        if printed.row not in known:
+            raise BadRecipe(
+                f"plan.printed: no row {printed.row!r}", remedy=documents.nearest(printed.row, known)
+            )
+
+
+def _check_row(plan: Plan, row: Row, before: list[str]) -> None:
+    where = f"plan row {row.name!r}"
+    if sum(map(bool, (row.recipe, row.bundle, row.vote.of))) != 1:
+        raise BadRecipe(f"{where} has a recipe, a bundle or a vote, one of the three")
+    if row.bundle and (row.set or row.without or row.seeds or row.folds or row.start):
+        raise BadRecipe(
+            f"{where}: a bundle is judged as it is",
+            remedy="give set, without, seeds, folds and start to recipes",
+        )
+    if row.start:
+        _check_start(plan, row, before)
+    if any(fold < 0 for fold in row.folds) or len(set(row.folds)) < len(row.folds):
+        raise BadRecipe(f"{where}: folds {list(row.folds)}: each once, counted from 0")
+    for member in row.vote.of:
+        plan.row(member)
+        if member not in before:
+            raise BadRecipe(f"{where} votes with {member!r}, which comes after it")
+        if plan.row(member).vote.of:
+            raise BadRecipe(f"{where} votes with {member!r}, which is a vote itself")
+        if len(plan.row(member).folds) > 1 and plan.split == "val" and row.vote.trainings == "by_seed":
+            raise BadRecipe(
+                f"{where} votes with {member!r}, which is trained for several folds",
+                remedy="vote among all of them: trainings: all",
+            )
+    _check_decision(row, where)
+    known = documents.available()
+    if row.recipe and Path(row.recipe).suffix not in (".yaml", ".yml") and row.recipe not in known:
+        raise BadRecipe(f"{where}: no recipe {row.recipe!r}", remedy=documents.nearest(row.recipe, known))
+
+
+def _check_start(plan: Plan, row: Row, before: list[str]) -> None:
+    where = f"plan row {row.name!r}"
+    if not row.recipe:
+        raise BadRecipe(f"{where} trains nothing, so it starts from nothing", remedy="leave start out")
+    if not plan.row(row.start).recipe:
+        raise BadRecipe(f"{where} starts from {row.start!r}, which the plan does not train")
+    if row.start not in before:
+        raise BadRecipe(f"{where} starts from {row.start!r}, which comes after it")
+    if row.init == "random":
+        raise BadRecipe(f"{where} starts from {row.start!r} and at random", remedy="one of the two")
+
+
+def _check_decision(row: Row, where: str) -> None:
+    if row.vote.decision and row.vote.rule != "soft":
+        raise BadRecipe(f"{where}: only soft votes have a decision, {row.vote.rule} ones count ballots")
+    for task in row.vote.decision:
+        if task not in TASKS:
+            raise BadRecipe(
+                f"{where}: decision: no task {task!r}", remedy=documents.nearest(task, tuple(TASKS))
+            )
+
+
+def _remove(values: dict[str, Any], path: str, row: str) -> None:
+    *way, last = path.split(".")
+    target: Any = values
+    for key in way:
+        target = target.get(key) if isinstance(target, dict) else None
+    if not isinstance(target, dict) or last not in target:
+        known = tuple(map(str, target)) if isinstance(target, dict) else tuple(TASKS)
+        raise BadRecipe(
+            f"row {row!r}: without: the recipe has no {path!r}", remedy=documents.nearest(last, known)
+        )
+    del target[last]
+
+
+def _shortened(values: dict[str, Any], epochs: int) -> dict[str, Any]:
+    """The recipe with this many epochs: its phases keep their shares, and each has one at least."""
+    phases = values["optimise"]["phases"]
+    epochs = max(epochs, len(phases))
+    total = sum(phase["epochs"] for phase in phases)
+    ends = [epochs * sum(phase["epochs"] for phase in phases[: i + 1]) / total for i in range(len(phases))]
+    lengths: list[int] = []
+    for index, end in enumerate(ends):
+        left = len(phases) - index - 1
+        lengths.append(min(max(1, round(end) - sum(lengths)), epochs - sum(lengths) - left))
+    changed = [
+        phase | {"epochs": length} | ({"warmup": min(phase["warmup"], length)} if "warmup" in phase else {})
+        for phase, length in zip(phases, lengths, strict=True)
+    ]
+    return values | {"optimise": values["optimise"] | {"phases": changed}}

@@ -1,0 +1,1 @@
+"""Graders: recipe, networks, losses, and one training run of them."""

@@ -1,0 +1,158 @@
+"""Every packaged recipe of a grader: a few steps on simulated crops, then out as a graph and back."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.train
+torch = pytest.importorskip("torch")
+
+from kellgren.model import steps  # noqa: E402 - after the check that torch is there
+from kellgren.simulate import draw_crop  # noqa: E402
+from kellgren.train import documents, graph  # noqa: E402
+from kellgren.train.graders import losses, networks, recipe  # noqa: E402
+from kellgren.vocabulary import oa_from_kl  # noqa: E402
+
+GRADERS = [name for name in documents.available() if "kind" not in documents.document(name, size="small")]
+
+SIDES = {"wang": 112, "tiulpin": 150, "antony": 100, "inception_v3": 112}
+"""Sides that crops are resized to, by kind of network or backbone; 64 for all others."""
+
+
+def tiny(name):
+    """A recipe at its small size with smaller images: each step's work, not its meaning, changes."""
+    chosen = recipe.load(name, size="small")
+    side = SIDES.get(chosen.network.kind, SIDES.get(chosen.network.backbone, 64))
+
+    def spec(step):
+        return {**step, "height": side, "width": side} if step["step"] == "resize" else step
+
+    views = {n: replace(v, prepare=tuple(map(spec, v.prepare))) for n, v in chosen.views.items()}
+    return replace(chosen, views=views)
+
+
+@pytest.fixture(scope="module")
+def knees():
+    """Five simulated right knees, one of each KL grade: (image, truth)."""
+    rng = np.random.default_rng(6)
+    drawn = [draw_crop(rng, KL=kl, side="R", size=160) for kl in range(5)]
+    return [(steps.unit_range(phantom.pixels), phantom.truth) for phantom in drawn]
+
+
+def batch(chosen, knees):
+    views = [
+        torch.from_numpy(np.stack([steps.apply(image, (*v.prepare, *v.finish)) for image, _ in knees]))[
+            :, None
+        ]
+        for v in chosen.views.values()
+    ]
+    grades = {}
+    for task in chosen.tasks:
+        if task == "OA":
+            values = [oa_from_kl(truth.KL) for _, truth in knees]
+        elif task == "SIDE":
+            values = [0] * 5
+        else:
+            values = [getattr(truth, task) for _, truth in knees]
+        grades[task] = torch.tensor(values)
+    return views, grades
+
+
+def trained(chosen, knees, count=2):
+    """A network after a few steps, and what went on: losses, and the parameters that a gradient reached."""
+    torch.manual_seed(0)
+    net = networks.build(chosen, init=None).train()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # so few steps are to leave statistics of these knees, not of nothing
+    views, grades = batch(chosen, knees)
+    optimiser = torch.optim.SGD((p for p in net.parameters() if p.requires_grad), lr=1e-4)
+    values, reached = [], set()
+    for _ in range(count):
+        loss = losses.multi_task(net(*views), grades, chosen)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        values.append(float(loss.detach()))
+        reached |= {name for name, p in net.named_parameters() if p.grad is not None and p.grad.any()}
+    return net.eval(), views, values, reached
+
+
+def architecture(name):
+    """What decides a graph apart from sizes; recipes that share it need one export between them."""
+    chosen = tiny(name)
+    kinds = {chosen.loss_of(task).kind for task in chosen.tasks}
+    return (
+        chosen.network.kind,
+        chosen.network.backbone,
+        repr(chosen.network.options),
+        len(chosen.views),
+        *kinds,
+    )
+
+
+EXPORTED = sorted({architecture(name): name for name in reversed(GRADERS)}.values())
+"""One recipe for each architecture."""
+
+SLOW = {"oa-men-nasnet"}
+"""Exporting its 18 cells takes as long as all others together: with KELLGREN_SLOW_TESTS set."""
+
+
+@pytest.mark.parametrize("name", GRADERS)
+def test_recipe_learns_from_simulated_knees(name, knees):
+    chosen = tiny(name)
+    assert (chosen.name, chosen.size) == (name, "small")
+    net, views, values, reached = trained(chosen, knees)
+    assert np.isfinite(values).all()
+    trainable = {n for n, p in net.named_parameters() if p.requires_grad}
+    assert trainable - reached == set()
+    assert any(not p.requires_grad for p in net.parameters()) == bool(chosen.network.freeze)
+    with torch.inference_mode():
+        outputs = net(*views)
+        raw, maps, embedding = net.explain(*views)
+    assert list(outputs) == [*chosen.tasks, *chosen.auxiliary]
+    assert list(raw) == list(chosen.tasks)
+    for task in chosen.tasks:
+        objective = losses.build(chosen.loss_of(task), chosen.classes_of(task))
+        assert raw[task].shape == (5, objective.outputs(chosen.classes_of(task)))
+        assert objective.logits(raw[task]).shape == (5, chosen.classes_of(task))
+        torch.testing.assert_close(outputs[task], raw[task], atol=1e-4, rtol=1e-3)
+        if maps:
+            scale = float(raw[task].abs().max()) + 1
+            torch.testing.assert_close(maps[task].mean(dim=(2, 3)), raw[task], atol=1e-4 * scale, rtol=1e-3)
+    assert embedding.ndim == 2
+    assert bool(maps) == (name not in ("antony", "chen"))
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_exported_graph_gives_the_same_probabilities(name, knees, tmp_path):
+    if name in SLOW and not os.environ.get("KELLGREN_SLOW_TESTS"):
+        pytest.skip("slow export: set KELLGREN_SLOW_TESTS")
+    chosen = tiny(name)
+    net, views, _, _ = trained(chosen, knees, count=1)
+    whole = graph.folded(net, [view[:2] for view in views])
+    graph.export(whole, chosen, views, tmp_path / "model.onnx")
+    assert graph.largest_difference(net, chosen, tmp_path / "model.onnx", views) < 1e-3
+
+
+def test_sizes_share_everything_but_weight_of_work():
+    for name in GRADERS:
+        full, small = recipe.load(name), recipe.load(name, size="small")
+        for part in (
+            "tasks",
+            "side_convention",
+            "loss",
+            "auxiliary",
+            "augment",
+            "augment_by_grade",
+            "sampling",
+        ):
+            assert getattr(full, part) == getattr(small, part), (name, part)
+        assert full.network.kind == small.network.kind
+        assert list(full.views) == list(small.views)
+        for view in full.views:
+            steps_of = [[s["step"] for s in v.prepare] for v in (full.views[view], small.views[view])]
+            assert steps_of[0] == steps_of[1], name
+            assert full.views[view].finish == small.views[view].finish
