@@ -30,8 +30,8 @@ from kellgren.model import steps
 from kellgren.read import read_bytes
 from kellgren.standardise import standardise
 from kellgren.train.contour.material import TABLE, read_table
+from kellgren.vocabulary import FloatArray, Image
 
-FloatArray = npt.NDArray[np.float64]
 Grey = npt.NDArray[np.uint8]
 
 JOINT_MM: Final = 75.0
@@ -105,7 +105,7 @@ def grey_of(knee: data.Knee) -> Grey:
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)
 
 
-def crop_of(grey: Grey, side: str | None) -> steps.Image:
+def crop_of(grey: Grey, side: str | None) -> Image:
     """The crop after the film stage, as right."""
     encoded = cv2.imencode(".png", grey)[1].tobytes()
     image = steps.unit_range(standardise(read_bytes(encoded, "knee.png")).pixels)

@@ -27,7 +27,6 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
 from kellgren import data, locate
@@ -42,8 +41,7 @@ from kellgren.train.localiser.detector import Detector
 from kellgren.train.localiser.material import BoxedFilm
 from kellgren.train.localiser.recipe import Material
 from kellgren.train.run import commit
-
-FloatArray = npt.NDArray[np.float64]
+from kellgren.vocabulary import FloatArray
 
 HELD_OUT_SEED: Final = 7001
 """Films are drawn from it plus `--seed`, away from the seeds that trainings use."""

@@ -7,7 +7,22 @@ Osteoarthritis Cartilage 2007;15 Suppl A:A1). Missing readings are missing, neve
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+"""Probabilities, scores, coordinates, figures."""
+
+IntArray = npt.NDArray[np.integer[Any]]
+"""Grades, class indices, row numbers."""
+
+Image = npt.NDArray[np.float32]
+"""A crop on its way into a network: (height, width), or (height, width, channels) where a step says so."""
+
+Grey = npt.NDArray[np.uint16]
+"""A standardised film or crop: (height, width), bone bright."""
 
 Side = Literal["R", "L"]
 """The patient's right or left knee."""

@@ -15,13 +15,11 @@ from kellgren.model.calibrators import (
     RARE,
     Calibrator,
     Dirichlet,
-    FloatArray,
-    IntArray,
     Temperature,
     log_probabilities,
     softmax,
 )
-from kellgren.vocabulary import MISSING
+from kellgren.vocabulary import MISSING, FloatArray, IntArray
 
 TEMPERATURES: Final = (0.05, 20.0)
 """Range of a fitted temperature. A sample that a model gets wholly right (or no better than chance) has no

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren.calibrate.calibrators import read_rows
-from kellgren.model.calibrators import IntArray
 from kellgren.model.decision import DecisionRule, decide, mass_before
+from kellgren.vocabulary import IntArray
 
 
 def fit_interval_threshold(

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren.data.fingerprint import SIZE, Candidate, Thumbnail, blurred, flatten
+from kellgren.vocabulary import Image
 
 _TAPER: Final = np.outer(np.hanning(SIZE), np.hanning(SIZE)).astype(np.float32) ** 0.5
 _CRITERIA: Final = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-4)
@@ -26,7 +27,6 @@ _TILE: Final = 16  # pixels; a bone's outline crosses few of the tiles, its grai
 _DETAIL: Final = 0.05  # least variance of a tile: an overexposed one says nothing
 _INSIDE: Final = 0.6  # least share of a tile that must lie inside of both images
 
-Image = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float32]
 
 

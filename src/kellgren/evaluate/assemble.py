@@ -13,10 +13,7 @@ from kellgren.errors import BadDataset
 from kellgren.evaluate import calibration_error, metrics
 from kellgren.evaluate.discrimination import rank, weighted_auc
 from kellgren.evaluate.intervals import DRAWS, SEED, Estimate, bootstrap, percentile_interval
-from kellgren.vocabulary import KL, MISSING
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.integer[Any]]
+from kellgren.vocabulary import KL, MISSING, FloatArray, IntArray
 
 OF_CONFUSION: Final[dict[str, Callable[[FloatArray], FloatArray]]] = {
     "accuracy": metrics.accuracy,

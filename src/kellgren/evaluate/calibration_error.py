@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.integer[Any]]
+from kellgren.vocabulary import FloatArray, IntArray
 
 BINS: Final = 15
 """Equal-width confidence bins of the calibration error, as in Guo et al. (ICML 2017)."""

@@ -10,9 +10,7 @@ import numpy.typing as npt
 
 from kellgren.evaluate.assemble import statistics, task_sample
 from kellgren.evaluate.intervals import DRAWS, SEED, bootstrap, percentile_interval
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.integer[Any]]
+from kellgren.vocabulary import FloatArray, IntArray
 
 COMPARED: Final = ("accuracy", "accuracy_pm1", "qwk", "mae", "auc_macro")
 """The figures that `compare` compares."""

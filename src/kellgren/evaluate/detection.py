@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from kellgren.evaluate.intervals import Estimate, bootstrap, percentile_interval
 from kellgren.locate import boxes as box
-
-FloatArray = npt.NDArray[np.float64]
+from kellgren.vocabulary import FloatArray
 
 FOUND: Final = 0.5
 """Intersection over union from which a joint counts as found."""

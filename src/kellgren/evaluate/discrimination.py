@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren.evaluate.metrics import ratio
+from kellgren.vocabulary import FloatArray
 
-FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.intp]
 
 

@@ -31,7 +31,7 @@ from kellgren.grade.assessment import Assessment
 from kellgren.grade.grader import Grader
 from kellgren.model.activation_maps import Box
 from kellgren.model.predict import Model
-from kellgren.vocabulary import KL, TASKS
+from kellgren.vocabulary import KL, TASKS, FloatArray, IntArray
 
 try:
     from matplotlib.axes import Axes
@@ -68,9 +68,9 @@ class Answers:
 
     names: tuple[str, ...]
     patients: tuple[str, ...]
-    probabilities: npt.NDArray[np.float64]
-    decided: npt.NDArray[np.int64]
-    truth: npt.NDArray[np.int64]
+    probabilities: FloatArray
+    decided: IntArray
+    truth: IntArray
 
 
 @dataclass(frozen=True, slots=True)

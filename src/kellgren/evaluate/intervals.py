@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from kellgren.vocabulary import FloatArray
 
 DRAWS: Final = 10_000
 """Bootstrap draws behind every interval."""

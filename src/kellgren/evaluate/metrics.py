@@ -11,13 +11,11 @@ A figure that is undefined is nan, never 0. All arithmetic is float64.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.integer[Any]]
+from kellgren.vocabulary import FloatArray, IntArray
+
 Matrices = FloatArray | npt.NDArray[np.int64]
 
 

@@ -8,17 +8,14 @@ the read ones of that grade is an assumption: the readers chose.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from kellgren.evaluate import metrics
 from kellgren.evaluate.intervals import DRAWS, SEED, Estimate, bootstrap, percentile_interval
-from kellgren.vocabulary import KL, MISSING
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.integer[Any]]
+from kellgren.vocabulary import KL, MISSING, FloatArray, IntArray
 
 FIGURES: Final = {
     "accuracy": metrics.accuracy,

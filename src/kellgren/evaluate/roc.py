@@ -9,13 +9,13 @@ import numpy.typing as npt
 
 from kellgren.errors import MissingExtra
 from kellgren.evaluate.discrimination import auc_per_grade
+from kellgren.vocabulary import FloatArray
 
 try:
     from matplotlib.axes import Axes
 except ImportError as error:
     raise MissingExtra("study", "drawing figures") from error
 
-FloatArray = npt.NDArray[np.float64]
 
 _COLOURS: Final = ("#2f6da3", "#b5533c", "#4f8a5b", "#8a6bb0", "#c29a3a")
 _GREY: Final = "#9aa5b1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from kellgren.vocabulary import FloatArray
 
 
 def iou(boxes: FloatArray, others: FloatArray) -> FloatArray:

@@ -14,8 +14,7 @@ import onnxruntime as ort
 
 from kellgren.locate import boxes as box
 from kellgren.locate import windows
-
-FloatArray = npt.NDArray[np.float64]
+from kellgren.vocabulary import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class Cascade:
         self._level1 = _session(level1, threads)
         self._level2 = None if level2 is None else _session(level2, threads)
 
-    def find(self, film: windows.Grey) -> tuple[Joint, ...]:
+    def find(self, film: windows.Pixels) -> tuple[Joint, ...]:
         """All knees of a film, from the image's left to right.
 
         Args:
@@ -86,13 +85,13 @@ class Cascade:
         joints = [Joint(found[i], float(scores[i]), points[i]) for i in kept]
         return tuple(sorted(joints, key=lambda joint: float(joint.box[0] + joint.box[2])))
 
-    def on_crop(self, crop: windows.Grey) -> Joint:
+    def on_crop(self, crop: windows.Pixels) -> Joint:
         """The joint of an image that is a crop of one, looked at by level 2 alone."""
         whole = np.array([[0.0, 0.0, crop.shape[1], crop.shape[0]]])
         found, scores, points = self.examine(crop, box.squared(whole))
         return Joint(found[0], float(scores[0]), points[0])
 
-    def propose(self, film: windows.Grey) -> tuple[FloatArray, FloatArray]:
+    def propose(self, film: windows.Pixels) -> tuple[FloatArray, FloatArray]:
         """Level 1: squares that may hold a knee, (n, 4) in film pixels, and their probabilities."""
         settings = self.settings
         image, scale = windows.searchable(film, settings.window1)
@@ -117,7 +116,7 @@ class Cascade:
         return box.squared(moved), probability[rows, columns]
 
     def examine(
-        self, film: windows.Grey, candidates: FloatArray
+        self, film: windows.Pixels, candidates: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Level 2: corrected boxes (n, 4), probabilities (n,), key points (n, 6, 2), in film pixels."""
         if self._level2 is None:

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-Grey = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+from kellgren.vocabulary import FloatArray
+
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 SMALLEST: Final = 0.12
 """Smallest box that is searched for, as a share of the film's shorter side."""
@@ -22,7 +23,7 @@ BEYOND: Final = 0.25
 """How far a box may reach past the film's edge, in its own widths."""
 
 
-def searchable(film: Grey, window: int) -> tuple[npt.NDArray[np.uint8], float]:
+def searchable(film: Pixels, window: int) -> tuple[npt.NDArray[np.uint8], float]:
     """Reduce a film to the size at which the smallest box fills the window, and equalise its histogram.
 
     Wang et al. equalise the whole film; at the size that is searched it costs nothing.
@@ -41,12 +42,12 @@ def searchable(film: Grey, window: int) -> tuple[npt.NDArray[np.uint8], float]:
     return equalised(eight_bit(_resized(film, size, way))), scale
 
 
-def eight_bit(image: Grey) -> npt.NDArray[np.uint8]:
-    """Grey levels 0..255 of an 8 or 16 bit image."""
+def eight_bit(image: Pixels) -> npt.NDArray[np.uint8]:
+    """Pixels levels 0..255 of an 8 or 16 bit image."""
     return np.asarray(image if image.dtype == np.uint8 else image >> np.uint16(8), dtype=np.uint8)
 
 
-def _resized(image: Grey, size: tuple[int, int], way: int) -> Grey:
+def _resized(image: Pixels, size: tuple[int, int], way: int) -> Pixels:
     resized = cv2.resize(image, size, interpolation=way)
     if image.dtype == np.uint8:
         return np.asarray(resized, dtype=np.uint8)
@@ -76,7 +77,7 @@ def pyramid(image: npt.NDArray[np.uint8], window: int) -> Iterator[tuple[npt.NDA
         level = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def cut(image: Grey, box: FloatArray, size: int) -> tuple[npt.NDArray[np.uint8], FloatArray]:
+def cut(image: Pixels, box: FloatArray, size: int) -> tuple[npt.NDArray[np.uint8], FloatArray]:
     """One square window, black where it passes the image's edge.
 
     Args:

@@ -7,15 +7,13 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
 from kellgren.errors import BadBundle
 from kellgren.model import bundle as bundles
 from kellgren.model import steps
 from kellgren.model.bundle import Bundle
-
-FloatArray = npt.NDArray[np.float64]
+from kellgren.vocabulary import FloatArray, Image
 
 FEMUR_POINTS: Final = 13
 TIBIA_POINTS: Final = 17
@@ -94,7 +92,7 @@ class ContourModel:
         if not {"points", "spread"} <= outputs or len(bundle.card.inputs) != 1:
             raise BadBundle("not a joint-line bundle: the graph gives no points", path=str(bundle.root))
 
-    def find(self, crop: steps.Image) -> Contour:
+    def find(self, crop: Image) -> Contour:
         """Find the joint line.
 
         Args:

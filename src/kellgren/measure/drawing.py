@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kellgren.measure.frame import FloatArray
 from kellgren.measure.space import LATERAL, MEDIAL, JointSpace
+from kellgren.vocabulary import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,7 @@ import numpy.typing as npt
 
 from kellgren.measure.contour import Contour
 from kellgren.measure.frame import Frame, frame_of, height_at, smooth
-from kellgren.model.steps import Image
-
-FloatArray = npt.NDArray[np.float64]
+from kellgren.vocabulary import FloatArray, Image
 
 
 @dataclass(frozen=True, slots=True)

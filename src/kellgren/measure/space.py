@@ -11,8 +11,7 @@ import numpy.typing as npt
 from kellgren.errors import NotAKnee
 from kellgren.measure.contour import Contour, ContourModel, packaged
 from kellgren.measure.edge import Edges, refine
-from kellgren.measure.frame import FloatArray
-from kellgren.model.steps import Image
+from kellgren.vocabulary import FloatArray, Image
 
 Unit = Literal["mm", "width"]
 SpacingSource = Literal["calibrated", "detector", "user"]

@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren.model import steps
-from kellgren.model.steps import Image, StepSpec
-
-FloatArray = npt.NDArray[np.floating[Any]]
+from kellgren.model.steps import StepSpec
+from kellgren.vocabulary import FloatArray, Image
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 as shares of the crop's width and height."""
@@ -115,7 +114,7 @@ def grid(frame: Box, sources: Sequence[tuple[Box, tuple[int, int]]]) -> tuple[in
     return cells(1, 0), cells(0, 1)
 
 
-def lay(maps: FloatArray, box: Box, frame: Box, size: tuple[int, int]) -> npt.NDArray[np.float64]:
+def lay(maps: npt.NDArray[np.floating[Any]], box: Box, frame: Box, size: tuple[int, int]) -> FloatArray:
     """Lay maps of one place on a grid that covers it, keeping their means over positions.
 
     Every cell of the grid takes the mean of what it covers, zero outside `box`, times the ratio of areas.
@@ -145,7 +144,7 @@ def _shares(
     return np.asarray(np.clip(high - low, 0.0, None) / (target[1] - target[0]))
 
 
-def lay_parts(maps: FloatArray, boxes: Sequence[Box]) -> npt.NDArray[np.float64]:
+def lay_parts(maps: npt.NDArray[np.floating[Any]], boxes: Sequence[Box]) -> FloatArray:
     """Maps over places side by side, each with an equal share of the columns, laid over `union(boxes)`.
 
     Args:

@@ -15,8 +15,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.integer[Any]]
+from kellgren.vocabulary import FloatArray
 
 NEVER: Final = 1e-12
 """Probability of what is held impossible: divided by a large temperature, its logarithm must stay finite."""

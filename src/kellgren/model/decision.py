@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from kellgren.model.calibrators import FloatArray, IntArray
+from kellgren.vocabulary import FloatArray, IntArray
 
 DecisionRule = Literal["argmax", "median"]
 """How probabilities become a grade: the most probable one, or the median of the distribution."""

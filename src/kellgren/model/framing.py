@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-Grey = npt.NDArray[np.uint16]
+from kellgren.vocabulary import FloatArray, Grey
 
 HEIGHT_BEYOND: float = 0.2
 """What Wang et al. add above and below the outermost key points, in joint widths."""

@@ -16,9 +16,7 @@ from kellgren.model.activation_maps import Box
 from kellgren.model.bundle import GRAPH, TYPICAL, Bundle
 from kellgren.model.calibrators import Calibrator, Temperature, log_probabilities
 from kellgren.model.tta import Look, looks, see
-from kellgren.vocabulary import TASKS, Side
-
-FloatArray = npt.NDArray[np.float64]
+from kellgren.vocabulary import TASKS, FloatArray, Side
 
 
 @dataclass(frozen=True, slots=True)

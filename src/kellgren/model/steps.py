@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren.errors import BadBundle
+from kellgren.vocabulary import Image
 
-Image = npt.NDArray[np.float32]
 StepSpec = Mapping[str, Any]
 """One line of a card: `{"step": NAME, ...parameters}`."""
 

@@ -13,7 +13,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from kellgren.model.steps import Image, mirror
+from kellgren.model.steps import mirror
+from kellgren.vocabulary import Image
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from kellgren.model.bundle import Vote
-
-FloatArray = npt.NDArray[np.float64]
+from kellgren.vocabulary import FloatArray
 
 
 def join(voices: Sequence[FloatArray], weights: Sequence[float], vote: Vote) -> FloatArray:

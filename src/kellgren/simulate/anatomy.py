@@ -10,13 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from kellgren.simulate import template
 from kellgren.simulate.curves import Curve, gap, smooth
 from kellgren.simulate.grades import Grades
-
-Array = npt.NDArray[np.float64]
+from kellgren.vocabulary import FloatArray
 
 _JSW_LATERAL: Final = ((5.5, 0.7), (4.1, 0.5), (2.5, 0.5), (0.5, 0.3))
 _JSW_MEDIAL: Final = ((4.8, 0.6), (3.8, 0.5), (2.3, 0.5), (0.5, 0.3))
@@ -178,7 +176,7 @@ class Anatomy:
         """(30, 2) the joint line, mm: `femur0` .. `femur12` lateral to medial, then `tibia0` .. `tibia16`."""
         return np.vstack([self.femur.joint[::8], self.tibia.joint[::8]])
 
-    def axis(self, y: Array) -> Array:
+    def axis(self, y: FloatArray) -> FloatArray:
         """Shift of the leg's axis at heights `y`, mm: none at the joint, along the shafts far from it."""
         return _axis(y, self.width, self.shafts)
 
@@ -208,7 +206,7 @@ def build_anatomy(parameters: Parameters, grades: Grades) -> Anatomy:
     )
 
 
-def _axis(y: Array, width: float, shafts: tuple[float, float]) -> Array:
+def _axis(y: FloatArray, width: float, shafts: tuple[float, float]) -> FloatArray:
     above = np.clip(-y / width - 0.5, 0, None)
     below = np.clip(y / width - 0.4, 0, None)
     # Rounded where the shaft leaves the joint.

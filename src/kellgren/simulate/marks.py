@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from kellgren.simulate.curves import Curve
 from kellgren.simulate.layout import Layout
+from kellgren.vocabulary import Grey
 
 _TEXTS: Final = ("WB", "STANDING", "AP", "ERECT", "WEIGHT BEARING", "20 DEG", "A P", "PA")
 _FONTS: Final = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX)
 
-Image = npt.NDArray[np.uint16]
 Map = npt.NDArray[np.float32]
 
 
@@ -136,7 +136,7 @@ def add_lead(metal: Map, marks: Marks, spacing: float) -> None:
         metal += drawn
 
 
-def print_marks(pixels: Image, marks: Marks, layout: Layout) -> None:
+def print_marks(pixels: Grey, marks: Marks, layout: Layout) -> None:
     """Mask what lies outside the field and print letters as a console does, in place."""
     if marks.shutter is not None:
         outside = np.ones(pixels.shape, np.uint8)
@@ -177,7 +177,7 @@ def _mask(word: Letters, spacing: float, shape: tuple[int, int]) -> tuple[npt.ND
     return np.asarray(cut, np.float32) / np.float32(255), max(left, 0), max(top, 0)
 
 
-def _print(pixels: Image, word: Letters, spacing: float, value: float) -> None:
+def _print(pixels: Grey, word: Letters, spacing: float, value: float) -> None:
     """Blend a word into the image, in place; what passes its edge is cut off."""
     mask, left, top = _mask(word, spacing, pixels.shape)
     part = pixels[top : top + mask.shape[0], left : left + mask.shape[1]]

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from kellgren.errors import BadRecipe
 from kellgren.evaluate import metrics
 from kellgren.evaluate.assemble import OF_CONFUSION, PER_GRADE
 from kellgren.train.documents import nearest
-from kellgren.vocabulary import TASKS
-
-FloatArray = npt.NDArray[np.float64]
+from kellgren.vocabulary import TASKS, FloatArray
 
 OF_TASK: Final = (*OF_CONFUSION, "auc_macro", "ece", "brier", "nll")
 OF_GRADE: Final = (*PER_GRADE, "auc")

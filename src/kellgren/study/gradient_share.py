@@ -10,10 +10,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from kellgren.vocabulary import FloatArray, IntArray
 
 PRINTED: Final = {
     "images": (0.3941, 0.1809, 0.2634, 0.1314, 0.0302),

@@ -19,14 +19,11 @@ from kellgren.evaluate.assemble import TaskSample, assemble_metrics, task_sample
 from kellgren.model.calibrators import softmax
 from kellgren.model.decision import decide
 from kellgren.report.table import Row, TableWriter, columns
-from kellgren.vocabulary import MISSING, TASKS
+from kellgren.vocabulary import MISSING, TASKS, FloatArray, IntArray
 from kellgren.writing import write_json
 
 if TYPE_CHECKING:
     from kellgren.train.graders.recipe import Recipe
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from kellgren.errors import BadDataset
 from kellgren.evaluate.assemble import OF_CONFUSION, PER_GRADE, TaskSample, statistics
@@ -20,9 +19,7 @@ from kellgren.study.figures import Figure
 from kellgren.study.plan import Plan, Row
 from kellgren.study.predictions import Predictions
 from kellgren.train import documents
-from kellgren.vocabulary import FEATURES, MISSING, TASKS
-
-FloatArray = npt.NDArray[np.float64]
+from kellgren.vocabulary import FEATURES, MISSING, TASKS, FloatArray
 
 DONE: Final = "done"
 

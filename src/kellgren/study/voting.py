@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from kellgren.errors import BadDataset
 from kellgren.evaluate import metrics
@@ -17,10 +16,7 @@ from kellgren.model import decision as decisions
 from kellgren.model import vote
 from kellgren.model.decision import DecisionRule
 from kellgren.study.predictions import Predictions, common
-from kellgren.vocabulary import MISSING, TASKS
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from kellgren.vocabulary import MISSING, TASKS, FloatArray, IntArray
 
 Rule = Literal["soft", "hard", "mixed"]
 RULES: Final[tuple[Rule, ...]] = ("soft", "hard", "mixed")

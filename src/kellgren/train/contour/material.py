@@ -25,8 +25,7 @@ from kellgren.standardise import standardise
 from kellgren.train.contour.recipe import ContourRecipe, Cutouts
 from kellgren.train.graders.augment import augment
 from kellgren.train.graders.recipe import Augment
-
-FloatArray = npt.NDArray[np.float64]
+from kellgren.vocabulary import FloatArray, Image
 
 TABLE: Final = "joint_line_points.csv"
 """The table of points in a data set folder."""
@@ -152,7 +151,7 @@ def reframe(
     return np.asarray(warped, dtype=np.uint8), (moved + 0.5) / (width, height)
 
 
-def cut_out(image: steps.Image, cutouts: Cutouts, rng: np.random.Generator) -> steps.Image:
+def cut_out(image: Image, cutouts: Cutouts, rng: np.random.Generator) -> Image:
     """Lay grey squares over an image (DeVries & Taylor 2017): markers, labels, hardware.
 
     Args:
@@ -181,12 +180,12 @@ def training_batches(
     order = np.random.default_rng((seed, epoch)).permutation(len(crops))
     size = min(recipe.optimise.batch, len(crops))
 
-    def framed(index: int) -> tuple[steps.Image, FloatArray]:
+    def framed(index: int) -> tuple[Image, FloatArray]:
         rng = np.random.default_rng((seed, epoch, index))
         warped, points = reframe(crops.images[index], crops.points[index], recipe.augment, rng)
         return steps.apply(warped.astype(np.float32) / np.float32(255), resize), points
 
-    def covered(image: steps.Image, index: int) -> steps.Image:
+    def covered(image: Image, index: int) -> Image:
         rng = np.random.default_rng((seed, epoch, index, 1))
         return steps.apply(cut_out(image, recipe.cutouts, rng), rest)
 

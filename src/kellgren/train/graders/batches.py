@@ -24,7 +24,7 @@ from kellgren.standardise import standardise
 from kellgren.train.graders import sampling, tensor_steps
 from kellgren.train.graders.augment import augment
 from kellgren.train.graders.recipe import Recipe
-from kellgren.vocabulary import MISSING, TASKS
+from kellgren.vocabulary import MISSING, TASKS, Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def preload(dataset: DataSet, recipe: Recipe, *, threads: int) -> Crops:
     source = sources(recipe)
     distinct = tuple(dict.fromkeys(source.values()))
 
-    def prepare(knee: Knee) -> list[steps.Image]:
+    def prepare(knee: Knee) -> list[Image]:
         film = standardise(read_bytes(knee.image.read_bytes(), knee.image.path))
         image = steps.unit_range(film.pixels)
         if steps.mirrors(knee.side, recipe.side_convention):

@@ -14,9 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kellgren.train.localiser.material import BoxedFilm, FloatArray
-
-Image = npt.NDArray[np.float32]
+from kellgren.train.localiser.material import BoxedFilm
+from kellgren.vocabulary import FloatArray, Image
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from kellgren import locate
 from kellgren.errors import BadBundle
-from kellgren.locate.windows import Grey
+from kellgren.locate.windows import Pixels
 from kellgren.train.localiser.compared.hog import HogSettings, HogSvm
 from kellgren.train.localiser.compared.mtcnn import GRAPHS, Mtcnn, MtcnnSettings
 from kellgren.writing import write_json
@@ -24,7 +24,7 @@ CARD: Final = "detector.json"
 class Detector(Protocol):
     """Finds knees; safe to use from several threads at once."""
 
-    def find(self, film: Grey) -> tuple[locate.Joint, ...]:
+    def find(self, film: Pixels) -> tuple[locate.Joint, ...]:
         """All knees of an (H, W) film, bone bright, from the image's left to right.
 
         Key points are NaN where the method has none.

@@ -23,8 +23,9 @@ from kellgren.simulate.layout import FilmView
 from kellgren.standardise import standardise
 from kellgren.train.contour.material import TABLE, read_table
 from kellgren.train.localiser import compose
-from kellgren.train.localiser.material import BoxedFilm, FloatArray, image_order, mirrored
+from kellgren.train.localiser.material import BoxedFilm, image_order, mirrored
 from kellgren.train.localiser.recipe import Material
+from kellgren.vocabulary import FloatArray
 
 FILM_FOLDS: Final = 3
 """Folds of the real films: every third film, in name order, is one."""

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from kellgren.vocabulary import FloatArray
 
 KEY_POINTS: Final = ("femur0", "femur6", "femur12", "tibia0", "tibia8", "tibia16")
 """Columns of `joint_line_points.csv` that are Wang's six key points, from the lateral margin on."""

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from kellgren.locate import boxes as box
 from kellgren.locate import windows
-from kellgren.train.localiser.material import BoxedFilm, FloatArray
+from kellgren.train.localiser.material import BoxedFilm
+from kellgren.vocabulary import FloatArray
 
 POSITIVE: Final = 0.65
 PARTIAL: Final = 0.4

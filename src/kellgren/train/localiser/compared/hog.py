@@ -19,9 +19,7 @@ from kellgren.locate import boxes as box
 from kellgren.locate import windows
 from kellgren.locate.cascade import Joint
 from kellgren.train.localiser.samples import Samples
-
-FloatArray = npt.NDArray[np.float64]
-Floats = npt.NDArray[np.float32]
+from kellgren.vocabulary import FloatArray
 
 WINDOW: Final = 48
 """Side of the window, pixels: 6 x 6 cells of 8 pixels, next to the 46 of the cascade's first level."""
@@ -61,11 +59,11 @@ class HogSvm:
         settings: See `HogSettings`.
     """
 
-    def __init__(self, weights: Floats, settings: HogSettings) -> None:
+    def __init__(self, weights: npt.NDArray[np.float32], settings: HogSettings) -> None:
         self.weights = weights
         self.settings = settings
 
-    def find(self, film: windows.Grey) -> tuple[Joint, ...]:
+    def find(self, film: windows.Pixels) -> tuple[Joint, ...]:
         """All knees of a film, left to right, without key points.
 
         Args:
@@ -77,7 +75,7 @@ class HogSvm:
         joints = [Joint(found[i], _share(margins[i]), unknown) for i in kept]
         return tuple(sorted(joints, key=lambda joint: float(joint.box[0] + joint.box[2])))
 
-    def propose(self, film: windows.Grey, margin: float) -> tuple[FloatArray, FloatArray]:
+    def propose(self, film: windows.Pixels, margin: float) -> tuple[FloatArray, FloatArray]:
         """All windows judged at or above a margin: (n, 4) in film pixels, and their margins (n,)."""
         image, scale = windows.searchable(film, WINDOW)
         found, margins = [np.empty((0, 4))], [np.empty(0)]
@@ -89,7 +87,7 @@ class HogSvm:
             margins.append(judged[rows, columns].astype(np.float64))
         return np.concatenate(found), np.concatenate(margins)
 
-    def _slide(self, level: npt.NDArray[np.uint8]) -> Floats:
+    def _slide(self, level: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Margins of all windows of an image: a weighted sum over each one's blocks."""
         shown = blocks(level[None])[0]
         rows, columns = shown.shape[0] - _SPAN + 1, shown.shape[1] - _SPAN + 1
@@ -121,7 +119,7 @@ def _share(margin: float) -> float:
     return float(1 / (1 + np.exp(-margin)))
 
 
-def blocks(images: npt.NDArray[np.uint8]) -> Floats:
+def blocks(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Histograms of oriented gradients, every block of 2 x 2 cells of 8 pixels normalised by itself.
 
     As Dalal & Triggs: unsigned gradients of the square root of the grey levels, 9 orientations, each
@@ -151,18 +149,18 @@ def blocks(images: npt.NDArray[np.uint8]) -> Floats:
     return _normal(np.minimum(_normal(np.concatenate(joined, axis=-1)), np.float32(0.2)))
 
 
-def _normal(values: Floats) -> Floats:
+def _normal(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Each last-axis vector with norm 1, or less where there is next to no gradient."""
     return np.asarray(values / np.sqrt(np.square(values).sum(axis=-1, keepdims=True) + 1), np.float32)
 
 
-def features(shown: npt.NDArray[np.uint8]) -> Floats:
+def features(shown: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """The (n, 900) features of (n, 48, 48) windows."""
     parts = [blocks(shown[i : i + _AT_ONCE]).reshape(-1, FEATURES) for i in range(0, len(shown), _AT_ONCE)]
     return np.concatenate([np.empty((0, FEATURES), np.float32), *parts])
 
 
-def fit_svm(samples: Samples, *, c: float, seed: int) -> Floats:
+def fit_svm(samples: Samples, *, c: float, seed: int) -> npt.NDArray[np.float32]:
     """Fit the support vector machine to knees and non-knees; partials are left out.
 
     Args:

@@ -20,8 +20,7 @@ from kellgren.locate import boxes as box
 from kellgren.locate import windows
 from kellgren.locate.cascade import Joint
 from kellgren.train.graph import traced
-
-FloatArray = npt.NDArray[np.float64]
+from kellgren.vocabulary import FloatArray
 
 SIDES: Final = (12, 24, 48)
 """Windows of P-Net, R-Net and O-Net, pixels."""
@@ -159,7 +158,7 @@ class Mtcnn:
             ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]) for data in graphs
         ]
 
-    def find(self, film: windows.Grey) -> tuple[Joint, ...]:
+    def find(self, film: windows.Pixels) -> tuple[Joint, ...]:
         """All knees of a film, left to right.
 
         Args:
@@ -173,7 +172,7 @@ class Mtcnn:
         joints = [Joint(found[i], float(scores[i]), points[i]) for i in kept]
         return tuple(sorted(joints, key=lambda joint: float(joint.box[0] + joint.box[2])))
 
-    def propose(self, film: windows.Grey) -> FloatArray:
+    def propose(self, film: windows.Pixels) -> FloatArray:
         """Squares (n, 4) that the levels before the last hand on: of P-Net, and of R-Net if it is there."""
         candidates = self._slide(film)
         if len(self._sessions) == 1 or not len(candidates):
@@ -181,7 +180,7 @@ class Mtcnn:
         found, scores, _ = self._judge(film, candidates, 1, self.settings.refine)
         return found[box.suppress(found, scores, 0.7)[: self.settings.proposals]]
 
-    def _slide(self, film: windows.Grey) -> FloatArray:
+    def _slide(self, film: windows.Pixels) -> FloatArray:
         """P-Net on the pyramid; suppression at 0.5 within a size and 0.7 between sizes, as in MTCNN."""
         most = self.settings.proposals
         image, scale = windows.searchable(film, SIDES[0])
@@ -202,7 +201,7 @@ class Mtcnn:
         return proposals[box.suppress(proposals, np.concatenate(scores), 0.7)[:most]]
 
     def _judge(
-        self, film: windows.Grey, candidates: FloatArray, level: int, threshold: float
+        self, film: windows.Pixels, candidates: FloatArray, level: int, threshold: float
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """A later level: boxes (n, 4), probabilities (n,) and points (n, 6, 2) of those above a threshold."""
         pieces = [windows.cut(film, candidate, SIDES[level]) for candidate in candidates]

@@ -28,9 +28,10 @@ from kellgren.train.localiser.compared import hog, mtcnn
 from kellgren.train.localiser.compared.hog import HogSettings, HogSvm
 from kellgren.train.localiser.compared.mtcnn import Mtcnn, MtcnnSettings, ONet, PNet, RNet
 from kellgren.train.localiser.fit import fit
-from kellgren.train.localiser.material import BoxedFilm, FloatArray
+from kellgren.train.localiser.material import BoxedFilm
 from kellgren.train.localiser.recipe import Level, Material, Tune
 from kellgren.train.run import WHOLE_SPLIT, commit
+from kellgren.vocabulary import FloatArray
 
 log = logging.getLogger(__name__)
 
