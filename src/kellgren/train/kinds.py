@@ -17,8 +17,9 @@ from kellgren.train.graders import export, recipe
 from kellgren.train.graders import train as training
 from kellgren.train.graders.recipe import Recipe
 from kellgren.train.hardware import Hardware
+from kellgren.train.localiser.compared import recipe as compared_recipe
 from kellgren.train.localiser.compared import training as compared
-from kellgren.train.localiser.compared.training import ComparatorRecipe, HogRecipe, MtcnnRecipe
+from kellgren.train.localiser.compared.recipe import ComparatorRecipe, HogRecipe, MtcnnRecipe
 from kellgren.train.localiser.recipe import LocaliserRecipe as LocaliserRecipe
 from kellgren.train.run import Run, Track
 
@@ -61,7 +62,7 @@ def from_dict(document: dict[str, Any]) -> AnyRecipe:
     if kind == "localiser":
         return localiser.recipe.from_dict(document)
     if kind in ("mtcnn", "hog_svm"):
-        return compared.from_dict(document)
+        return compared_recipe.from_dict(document)
     if kind == "contour":
         return contour_recipe.from_dict(document)
     if kind == "grader":

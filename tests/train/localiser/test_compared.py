@@ -21,6 +21,7 @@ from kellgren.train.graders import recipe as recipes  # noqa: E402
 from kellgren.train.hardware import choose  # noqa: E402
 from kellgren.train.localiser import detector, samples  # noqa: E402
 from kellgren.train.localiser.compared import hog, mtcnn, training  # noqa: E402
+from kellgren.train.localiser.compared import recipe as compared_recipe  # noqa: E402
 from kellgren.train.localiser.compared.hog import HogSettings, HogSvm  # noqa: E402
 from kellgren.train.localiser.compared.mtcnn import Mtcnn, MtcnnSettings  # noqa: E402
 from kellgren.train.localiser.material import BoxedFilm  # noqa: E402
@@ -94,7 +95,7 @@ def test_sliding_hog_judges_a_window_as_its_features_do():
 
 def test_hog_finds_rings_it_has_not_seen(rings, tmp_path):
     pytest.importorskip("sklearn")
-    recipe = training.from_dict(recipes.document("locate-hog", size="small"))
+    recipe = compared_recipe.from_dict(recipes.document("locate-hog", size="small"))
     recipe = replace(recipe, search=HogSettings(accept=0.0, overlap=0.2))
     finder = training.train_hog(recipe, run_of(recipe, tmp_path), rings)
     overlaps, false = hits(finder, [disc_film(100 + seed, count=seed % 3) for seed in range(9)])
@@ -145,7 +146,7 @@ def test_pnet_slides_at_the_stride_that_its_boxes_are_placed_by():
 
 
 def test_mtcnn_learns_level_after_level(rings, tmp_path):
-    recipe = training.from_dict(recipes.document("locate-mtcnn", size="small"))
+    recipe = compared_recipe.from_dict(recipes.document("locate-mtcnn", size="small"))
     levels = {
         f"level{i}": replace(level, batch=64, epochs=8, lr=3e-3) for i, level in enumerate(recipe.levels, 1)
     }
@@ -189,7 +190,7 @@ def test_recipes_are_of_their_kind_and_share_the_cascades_films(name, size):
 def test_what_cannot_be_is_refused(tmp_path):
     document = recipes.document("locate-hog", size="small")
     with pytest.raises(BadRecipe, match="penalti"):
-        training.from_dict({**document, "penalti": 1.0})
+        compared_recipe.from_dict({**document, "penalti": 1.0})
     (tmp_path / "detector.json").write_text('{"method": "haar", "settings": {}}')
     with pytest.raises(BadBundle, match="haar"):
         detector.load(tmp_path)

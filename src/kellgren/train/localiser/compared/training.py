@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,15 +21,15 @@ import torch
 from kellgren.data import DataSet
 from kellgren.data.films import load_films
 from kellgren.errors import BadRecipe
-from kellgren.train.graders.recipe import build
 from kellgren.train.hardware import Hardware
 from kellgren.train.localiser import detector, films, samples
 from kellgren.train.localiser.compared import hog, mtcnn
-from kellgren.train.localiser.compared.hog import HogSettings, HogSvm
-from kellgren.train.localiser.compared.mtcnn import Mtcnn, MtcnnSettings, ONet, PNet, RNet
+from kellgren.train.localiser.compared.hog import HogSvm
+from kellgren.train.localiser.compared.mtcnn import Mtcnn, ONet, PNet, RNet
+from kellgren.train.localiser.compared.recipe import ComparatorRecipe, HogRecipe, MtcnnRecipe
 from kellgren.train.localiser.fit import fit
 from kellgren.train.localiser.material import BoxedFilm
-from kellgren.train.localiser.recipe import Level, Material, Tune
+from kellgren.train.localiser.recipe import Level, Material
 from kellgren.train.run import WHOLE_SPLIT, commit
 from kellgren.vocabulary import FloatArray
 
@@ -37,87 +37,6 @@ log = logging.getLogger(__name__)
 
 Nets = tuple[PNet, RNet, ONet]
 Propose = Callable[[BoxedFilm], FloatArray]
-
-
-@dataclass(frozen=True, slots=True)
-class MtcnnRecipe:
-    """Three-level MTCNN.
-
-    Attributes:
-        kind: `mtcnn`.
-        name: The recipe's name.
-        size: `full` or `small`.
-        title: One line for tables.
-        source: Paper.
-        material: Films, as the cascade's.
-        level1: P-Net; `width` is the channels of its first convolution.
-        level2: R-Net.
-        level3: O-Net.
-        tune: How R-Net and O-Net go on with real films, as the cascade's second level does.
-        search: Thresholds.
-    """
-
-    kind: Literal["mtcnn"]
-    name: str
-    size: str
-    title: str
-    source: str
-    material: Material
-    level1: Level
-    level2: Level
-    level3: Level
-    tune: Tune
-    search: MtcnnSettings
-
-    @property
-    def levels(self) -> tuple[Level, Level, Level]:
-        """All three."""
-        return self.level1, self.level2, self.level3
-
-
-@dataclass(frozen=True, slots=True)
-class HogRecipe:
-    """HOG + linear SVM.
-
-    Attributes:
-        kind: `hog_svm`.
-        name: The recipe's name.
-        size: `full` or `small`.
-        title: One line for tables.
-        source: Paper.
-        material: Films, as the cascade's.
-        near: Windows around each joint, as the cascade's first level.
-        far: Windows anywhere on each film.
-        penalty: C of the support vector machine.
-        mined: Most false windows a film that the second fit learns from as well.
-        search: Thresholds.
-    """
-
-    kind: Literal["hog_svm"]
-    name: str
-    size: str
-    title: str
-    source: str
-    material: Material
-    near: int
-    far: int
-    penalty: float
-    mined: int
-    search: HogSettings
-
-
-ComparatorRecipe = MtcnnRecipe | HogRecipe
-
-
-def from_dict(document: dict[str, Any]) -> ComparatorRecipe:
-    """Check a recipe of either kind.
-
-    Raises:
-        BadRecipe: Naming the key that is unknown or the value that cannot be.
-    """
-    cls = MtcnnRecipe if document.get("kind") == "mtcnn" else HogRecipe
-    recipe: ComparatorRecipe = build(cls, document, where="recipe")
-    return recipe
 
 
 @dataclass(frozen=True, slots=True)
