@@ -266,10 +266,10 @@ def test_errors_page_has_every_error():
 
 def test_errors_page_has_the_limits():
     page = prose(REFERENCE / "errors.md")
-    shown = {"max_bytes": "512 MiB", "max_pixels": "32 million", "min_side": "64 pixels"}
+    shown = {"max_bytes": "256 MiB", "max_pixels": "32 million", "min_side": "64 pixels"}
     assert set(shown) == {field.name for field in dataclasses.fields(DEFAULT_LIMITS)}
     assert dataclasses.asdict(DEFAULT_LIMITS) == {
-        "max_bytes": 512 << 20,
+        "max_bytes": 256 << 20,
         "max_pixels": 32_000_000,
         "min_side": 64,
     }

@@ -49,7 +49,7 @@ def test_side_from_name_takes_only_what_stands_apart(name, side):
         ({"series_tag": "L"}, Laterality("L", "tag")),
         ({"image_tag": "", "series_tag": "L"}, Laterality("L", "tag")),
         ({"image_tag": "U", "name": "L"}, Laterality("L", "name")),
-        ({"image_tag": "LEFT", "name": "R"}, Laterality("R", "name")),
+        ({"image_tag": "LEFT"}, Laterality("L", "tag")),
         ({"image_tag": "B"}, Laterality(both=True)),
         ({"series_tag": "B"}, Laterality(both=True)),
         ({"image_tag": "B", "series_tag": "R", "name": "L"}, Laterality(both=True)),

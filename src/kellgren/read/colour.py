@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren.errors import UnreadableImage
-from kellgren.read.layout import Layout
 from kellgren.read.lut import read_lut
+from kellgren.read.pixel_layout import PixelLayout
 from kellgren.read.tags import Header
 
 # Luminance of ITU-R BT.601, which the standard's own YBR_FULL is made with.
@@ -23,7 +23,7 @@ _MARKS: Final = 0.01
 
 
 def to_grey(
-    stored: npt.NDArray[Any], layout: Layout, notes: list[str], flags: list[str]
+    stored: npt.NDArray[Any], layout: PixelLayout, notes: list[str], flags: list[str]
 ) -> npt.NDArray[np.float32]:
     """Reduce colour samples to grey.
 

@@ -12,13 +12,13 @@ from typing import Final
 from kellgren.errors import KellgrenError, NotAKnee, UnreadableImage
 from kellgren.read.appearance import Photometric, apply_tone_curve, from_intensity
 from kellgren.read.colour import apply_palette, to_grey
-from kellgren.read.frames import ends_processes, read_frame
+from kellgren.read.frames import count_frames, ends_processes, read_frame
 from kellgren.read.header import Parsed, parse
 from kellgren.read.isolated import read_apart
 from kellgren.read.laterality import decide_laterality, pose_flags, side_from_name, view_flags
-from kellgren.read.layout import GREY, PALETTE, read_layout
 from kellgren.read.limits import Limits
 from kellgren.read.modality import apply_modality, padding_mask
+from kellgren.read.pixel_layout import GREY, PALETTE, read_pixel_layout
 from kellgren.read.radiograph import Radiograph
 from kellgren.read.spacing import read_spacing
 from kellgren.read.tags import Header
@@ -81,12 +81,13 @@ def read_dicom(
 
 
 def _read(data: bytes, path: Path, side: Side | None, wanted: int | None, limits: Limits) -> Radiograph:
-    notes: list[str] = []
     flags: list[str] = []
     parsed = parse(data, path, limits)
+    notes = parsed.header.notes
     _check_kind(parsed)
     _note_remarks(parsed.header, notes)
-    layout = read_layout(parsed.header, limits, notes)
+    layout = read_pixel_layout(parsed.header, limits, notes)
+    layout = count_frames(parsed, layout, notes)
     frame = _choose_frame(layout.frames, wanted, path)
     if ends_processes(parsed.syntax):
         return read_apart(data, path, side, wanted, limits)

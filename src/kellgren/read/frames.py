@@ -15,11 +15,11 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from kellgren.errors import UnreadableImage
+from kellgren.errors import UnreadableImage, missing
 from kellgren.read.codestream import check_jpeg, check_runs, check_scans, read_codestream
 from kellgren.read.header import Parsed
-from kellgren.read.layout import Layout
 from kellgren.read.limits import check_packing
+from kellgren.read.pixel_layout import PixelLayout
 from kellgren.read.syntaxes import (
     BIG_ENDIAN,
     DEFLATED,
@@ -40,14 +40,19 @@ EXPENDABLE: Final = "KELLGREN_EXPENDABLE"
 """Set in the environment of processes that read films for another one (`kellgren.read.isolated`)."""
 
 _END_OF_IMAGE: Final = b"\xff\xd9"
+_FRAME_BEGINS: Final = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
+"""JPEG and JPEG-LS begin with SOI and a marker, JPEG 2000 with SOC and SIZ."""
+
+_LONGEST_PACKED: Final = 1 << 20
+_CLEARLY_ROUGHER: Final = 2.0
 
 _MOST_FRAGMENTS: Final = 100_000
 """What follows is left out: an empty one takes eight bytes in a file, and some hundred in memory."""
 
 
 def read_frame(
-    parsed: Parsed, layout: Layout, index: int, notes: list[str]
-) -> tuple[npt.NDArray[Any], Layout]:
+    parsed: Parsed, layout: PixelLayout, index: int, notes: list[str]
+) -> tuple[npt.NDArray[Any], PixelLayout]:
     """Decode one frame to its stored values.
 
     Args:
@@ -66,11 +71,11 @@ def read_frame(
             compressed without an installed decoder.
     """
     if parsed.syntax in NATIVE:
-        stored, photometric = _read_native(parsed, layout, index), layout.photometric
+        stored, layout = _read_native(parsed, layout, index, notes)
     else:
-        stored, photometric = _decompress(parsed, layout, index)
-    # A decoder hands back RGB for the transforms of JPEG 2000, and YBR where a JPEG says that it is.
-    layout = replace(layout, photometric=photometric)
+        stored, photometric = _decompress(parsed, replace(layout, planar=layout.planar or 0), index)
+        # A decoder hands back RGB for the transforms of JPEG 2000, and YBR where a JPEG says that it is.
+        layout = replace(layout, photometric=photometric)
     expected = (layout.rows, layout.columns, *((3,) if layout.samples > 1 else ()))
     if stored.shape != expected:
         raise UnreadableImage(
@@ -81,25 +86,80 @@ def read_frame(
     return _own_bits(stored, parsed, layout, notes)
 
 
-def _read_native(parsed: Parsed, layout: Layout, index: int) -> npt.NDArray[Any]:
+def count_frames(parsed: Parsed, layout: PixelLayout, notes: list[str]) -> PixelLayout:
+    """Correct the layout where the header counts fewer frames, or smaller ones, than the pixel data hold.
+
+    Chroma said to be halved (YBR_FULL_422) is whole where the pixel data are half as long again: programs
+    that decompress forget to change the label.
+
+    Args:
+        parsed: The file.
+        layout: The layout by the header.
+        notes: Gets what was corrected, and that bytes beyond the last frame were left out.
+    """
+    pixels = parsed.pixels or memoryview(b"")
+    if parsed.syntax not in NATIVE:
+        count = len(_frame_starts(_fragments(pixels)[1], parsed.syntax))
+    else:
+        whole = replace(layout, photometric="YBR_FULL")
+        if layout.photometric == "YBR_FULL_422" and len(pixels) >= layout.frames * whole.frame_bytes:
+            notes.append("the header says YBR_FULL_422, but the chroma is whole: read as YBR_FULL")
+            layout = whole
+        count, rest = divmod(len(pixels), layout.frame_bytes)
+        if count >= layout.frames and rest > 1:
+            notes.append(f"{rest} bytes after the last frame were left out")
+    if count <= layout.frames:
+        return layout
+    notes.append(f"the header says {layout.frames} frame(s), the pixel data hold {count}")
+    return replace(layout, frames=count)
+
+
+def _read_native(
+    parsed: Parsed, layout: PixelLayout, index: int, notes: list[str]
+) -> tuple[npt.NDArray[Any], PixelLayout]:
     pixels, size = parsed.pixels or memoryview(b""), layout.frame_bytes
     there = len(pixels) - index * size
     if there < size:
         raise UnreadableImage(
             f"the pixel data is cut short: {max(there, 0)} of {size} bytes are there", path=parsed.header.path
         )
+    if layout.planar is None:
+        layout = replace(layout, planar=0)
+        if layout.samples > 1:
+            layout = replace(layout, planar=_planar(parsed, layout, index))
+            notes.append(f"PlanarConfiguration is missing; {layout.planar} was assumed")
+    return _native_array(parsed, layout, index), layout
+
+
+def _native_array(parsed: Parsed, layout: PixelLayout, index: int) -> npt.NDArray[Any]:
+    pixels, size = parsed.pixels or memoryview(b""), layout.frame_bytes
     syntax = ExplicitVRLittleEndian if parsed.syntax == DEFLATED else UID(parsed.syntax)
-    options = _options(layout) | {
+    options = _options(replace(layout, frames=1)) | {
         "pixel_keyword": "PixelData",
         "pixel_vr": "OW" if parsed.word_pixels else "OB",
         "correct_unused_bits": False,
         "view_only": parsed.syntax != BIG_ENDIAN,
     }
-    array, _ = get_decoder(syntax).as_array(pixels, index=index, raw=True, validate=False, **options)
+    frame = pixels[index * size : (index + 1) * size]
+    array, _ = get_decoder(syntax).as_array(frame, index=0, raw=True, validate=False, **options)
     return np.asarray(array)
 
 
-def _decompress(parsed: Parsed, layout: Layout, index: int) -> tuple[npt.NDArray[Any], str]:
+def _planar(parsed: Parsed, layout: PixelLayout, index: int) -> int:
+    """Whether colours follow each other by pixel (0) or by plane (1): the wrong reading is rough.
+
+    Raises:
+        UnreadableImage: The two are about as smooth.
+    """
+    rough = [
+        _roughness(_native_array(parsed, replace(layout, planar=planar), index)[..., 0]) for planar in (0, 1)
+    ]
+    if max(rough) < _CLEARLY_ROUGHER * min(rough):
+        raise UnreadableImage("the DICOM header has no PlanarConfiguration", path=parsed.header.path)
+    return int(rough[1] < rough[0])
+
+
+def _decompress(parsed: Parsed, layout: PixelLayout, index: int) -> tuple[npt.NDArray[Any], str]:
     syntax, path = UID(parsed.syntax), parsed.header.path
     frame = _encapsulated_frame(parsed, layout, index)
     check_packing(layout.rows, layout.columns, len(frame), path)
@@ -128,7 +188,7 @@ def _decompress(parsed: Parsed, layout: Layout, index: int) -> tuple[npt.NDArray
         raise UnreadableImage(
             f"no decoder is installed for the transfer syntax {syntax.name} ({syntax})",
             path=path,
-            remedy="pip install 'kellgren[codecs]'",
+            remedy=_install() or "convert the file to Explicit VR Little Endian",
         )
     plugins = (_GDCM,) if twelve else _plugins(syntax)
     if _GDCM in plugins and syntax != RLE:
@@ -149,11 +209,17 @@ def _decompress(parsed: Parsed, layout: Layout, index: int) -> tuple[npt.NDArray
         except RuntimeError:  # the plug-in has failed; another may do it
             continue
         return np.asarray(array), str(properties["photometric_interpretation"])
+    install = _install()
     raise UnreadableImage(
         f"no installed decoder could read the pixels ({syntax.name}, {syntax})",
         path=path,
-        remedy="the file may be damaged, or try pip install 'kellgren[codecs]'",
+        remedy="the file may be damaged" + (f", or try {install}" if install else ""),
     )
+
+
+def _install() -> str | None:
+    """The command that brings more decoders, or None where all are installed."""
+    return "pip install 'kellgren[codecs]'" if missing("codecs") else None
 
 
 def ends_processes(syntax: str) -> bool:
@@ -174,7 +240,7 @@ def _plugins(syntax: UID) -> tuple[str, ...]:
     return tuple(name for name in able if name != _GDCM) or able
 
 
-def _options(layout: Layout) -> dict[str, Any]:
+def _options(layout: PixelLayout) -> dict[str, Any]:
     """The layout in the words of pydicom's decoders."""
     options = {
         "rows": layout.rows,
@@ -189,7 +255,7 @@ def _options(layout: Layout) -> dict[str, Any]:
     return options | ({"planar_configuration": layout.planar} if layout.samples > 1 else {})
 
 
-def _decompress_twelve_bits(frame: bytes, layout: Layout) -> npt.NDArray[Any]:
+def _decompress_twelve_bits(frame: bytes, layout: PixelLayout) -> npt.NDArray[Any]:
     """Decode JPEG of 12 bits by GDCM; pydicom's plug-ins leave it to `pylibjpeg-libjpeg`, which is GPL."""
     import gdcm  # type: ignore[import-untyped]
 
@@ -225,21 +291,37 @@ def _unwrapped(values: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
     return np.where((values == 0) & (around > _TWELVE_BITS - _NEAR), _TWELVE_BITS, values).astype(np.uint16)
 
 
-def _encapsulated_frame(parsed: Parsed, layout: Layout, index: int) -> bytes:
+def _encapsulated_frame(parsed: Parsed, layout: PixelLayout, index: int) -> bytes:
     """Put the fragments of one frame together (PS3.5 A.4)."""
     offsets, fragments = _fragments(parsed.pixels or memoryview(b""))
     if not fragments:
         raise UnreadableImage("the pixel data is cut short: no frame is there", path=parsed.header.path)
     if layout.frames == 1:
-        return b"".join(value for _, value in fragments)
-    if len(fragments) == layout.frames:
-        return bytes(fragments[index][1])
-    if len(offsets) != layout.frames:
+        parts = [value for _, value in fragments]
+    elif len(fragments) == layout.frames:
+        parts = [fragments[index][1]]
+    else:
+        starts = list(offsets) if len(offsets) == layout.frames else _frame_starts(fragments, parsed.syntax)
+        if len(starts) != layout.frames:
+            raise UnreadableImage(
+                f"the header says {layout.frames} frames, which cannot be told apart", path=parsed.header.path
+            )
+        first, last = starts[index], starts[index + 1] if index + 1 < len(starts) else float("inf")
+        parts = [value for start, value in fragments if first <= start < last]
+    if sum(map(len, parts)) > _LONGEST_PACKED + 2 * layout.rows * layout.columns * layout.samples * 2:
         raise UnreadableImage(
-            f"{layout.frames} frames are said to be there, and cannot be told apart", path=parsed.header.path
+            "the compressed pixels are longer than the image could be uncompressed", path=parsed.header.path
         )
-    first, last = offsets[index], offsets[index + 1] if index + 1 < len(offsets) else float("inf")
-    return b"".join(value for start, value in fragments if first <= start < last)
+    return b"".join(parts)
+
+
+def _frame_starts(fragments: list[tuple[int, memoryview]], syntax: str) -> list[int]:
+    """Places of the fragments that begin a frame: all where pixels are run length encoded (PS3.5 A.4.2)."""
+    return [
+        place
+        for place, value in fragments
+        if syntax == RLE or bytes(value[:4]).startswith(_FRAME_BEGINS) or value[4:8] == b"jP  "
+    ]
 
 
 def _fragments(pixels: memoryview) -> tuple[tuple[int, ...], list[tuple[int, memoryview]]]:
@@ -262,8 +344,8 @@ def _fragments(pixels: memoryview) -> tuple[tuple[int, ...], list[tuple[int, mem
 
 
 def _own_bits(
-    stored: npt.NDArray[Any], parsed: Parsed, layout: Layout, notes: list[str]
-) -> tuple[npt.NDArray[Any], Layout]:
+    stored: npt.NDArray[Any], parsed: Parsed, layout: PixelLayout, notes: list[str]
+) -> tuple[npt.NDArray[Any], PixelLayout]:
     """Free the stored bits of what else lies in the allocated ones.
 
     Above the stored bits there may be their sign, nothing, an overlay (retired, but met: PS3.5 8.1.2), or

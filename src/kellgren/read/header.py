@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import struct
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydicom.dataset import Dataset
-from pydicom.filereader import data_element_generator
-from pydicom.tag import BaseTag, Tag
+from pydicom.datadict import tag_for_keyword
 
 from kellgren.errors import UnreadableImage
+from kellgren.read.elements import UNDEFINED, ElementReader, Elements
 from kellgren.read.limits import Limits
 from kellgren.read.syntaxes import BIG_ENDIAN, COMPRESSED, DEFLATED, EXPLICIT, IMPLICIT, NATIVE, syntax_name
-from kellgren.read.tags import Header, MeteredStream
+from kellgren.read.tags import Header
 
 # Everything that is looked at. Names, dates and identifiers are never taken into memory.
 _KEYWORDS: Final = (
@@ -38,16 +35,16 @@ _KEYWORDS: Final = (
 # Overlays are a repeating group, 6000 to 601E; looked at is only where one lies (PS3.3 C.9.2).
 _OVERLAY_GROUPS: Final = range(0x6000, 0x6020, 2)
 
-_TAGS: Final[list[BaseTag | int]] = [
-    *(Tag(keyword) for keyword in _KEYWORDS),
-    *(Tag(group, 0x0102) for group in _OVERLAY_GROUPS),
-]
+_WANTED: Final = frozenset(
+    {
+        *(int(tag) for keyword in _KEYWORDS if (tag := tag_for_keyword(keyword)) is not None),
+        *(group << 16 | 0x0102 for group in _OVERLAY_GROUPS),
+    }
+)
 _PIXEL_DATA: Final = 0x7FE00010
 _PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, _PIXEL_DATA})  # of floats, of doubles, of integers
 
 _PREAMBLE: Final = bytes(128) + b"DICM"
-_UNDEFINED: Final = 0xFFFFFFFF
-_LONG_VR: Final = frozenset({b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"})
 _INFLATE_STEP: Final = 1 << 20
 _HEADER_ROOM: Final = 16 << 20
 
@@ -89,11 +86,11 @@ def parse(data: bytes, path: Path, limits: Limits) -> Parsed:
     """
     if data[128:132] != b"DICM" and data.startswith(b"\x02\x00"):
         data = _PREAMBLE + data  # only the preamble was left out
-    stream = MeteredStream(data, path)
+    place = 0
     syntax = media = None
     if data[128:132] == b"DICM":
-        stream.seek(len(_PREAMBLE))
-        meta = _elements(stream, None, False, True, lambda tag, _vr, _length: tag >> 16 != 2)
+        reader = ElementReader(memoryview(data), path, implicit=False, little=True)
+        meta, place = reader.read(len(_PREAMBLE), lambda _: True, lambda tag: tag >> 16 != 2)
         syntax = Header((meta,), path).text("TransferSyntaxUID")
         media = Header((meta,), path).text("MediaStorageSOPClassUID")
     if syntax is not None and syntax not in (*NATIVE, *COMPRESSED):
@@ -103,47 +100,33 @@ def parse(data: bytes, path: Path, limits: Limits) -> Parsed:
             remedy="convert the file to Explicit VR Little Endian",
         )
     if syntax == DEFLATED:
-        data = _inflate(stream.read(), path, limits)
-        stream = MeteredStream(data, path)
-    guessed, implicit = _encoding(stream, syntax)
-    little = guessed != BIG_ENDIAN
-    dataset = _elements(stream, _TAGS, implicit, little, lambda tag, _vr, _length: tag in _PIXELS)
-    tag, words, pixels = _pixel_element(stream, data, implicit, little)
-    header = Header((dataset,), path)
+        data, place = _inflate(data[place:], path, limits), 0
+    guessed, implicit = _encoding(data[place : place + 6], syntax)
+    reader = ElementReader(memoryview(data), path, implicit=implicit, little=guessed != BIG_ENDIAN)
+    elements, place = reader.read(place, _WANTED.__contains__, _PIXELS.__contains__)
+    pixel_tag, words, pixels = None, True, None
+    if place + 8 <= len(data):
+        pixel_tag, representation, length, start = reader.head(place, implicit)
+        words = representation in (None, b"OW")
+        pixels = memoryview(data)[start : None if length == UNDEFINED else start + length]
+    header = Header((elements,), path)
     return Parsed(
         header=header,
         syntax=guessed,
         sop_class=header.text("SOPClassUID") or media,
-        pixels=pixels if tag == _PIXEL_DATA else None,
+        pixels=pixels if pixel_tag == _PIXEL_DATA else None,
         word_pixels=words,
-        floating=tag is not None and tag != _PIXEL_DATA,
-        overlay_bits=any(_bit_position(dataset, group) for group in _OVERLAY_GROUPS),
+        floating=pixel_tag in _PIXELS and pixel_tag != _PIXEL_DATA,
+        overlay_bits=any(_bit_position(elements, group) for group in _OVERLAY_GROUPS),
     )
 
 
-def _elements(
-    stream: MeteredStream,
-    tags: list[BaseTag | int] | None,
-    implicit: bool,
-    little: bool,
-    stop: Callable[[BaseTag, str | None, int], bool],
-) -> Dataset:
-    """Read elements, all or the named ones, unconverted, and leave the stream where `stop` says so."""
-    found = data_element_generator(stream, implicit, little, stop_when=stop, specific_tags=tags)
-    dataset = Dataset({element.tag: element for element in found})
-    dataset.set_original_encoding(implicit, little)
-    return dataset
-
-
-def _encoding(stream: MeteredStream, syntax: str | None) -> tuple[str, bool]:
+def _encoding(first: bytes, syntax: str | None) -> tuple[str, bool]:
     """Transfer syntax, guessed from the first element where none is stated, and whether VRs are implicit.
 
     A group number beyond 0x00FF in a first element that has a VR is one read from the wrong end. Files
     that state an explicit syntax and have no VRs, or the reverse, exist; what is there decides.
     """
-    start = stream.tell()
-    first = stream.read(6)
-    stream.seek(start)
     explicit = len(first) == 6 and first[4:].isalpha() and first[4:].isupper()
     if syntax is None:
         big = explicit and first[0] == 0
@@ -151,12 +134,10 @@ def _encoding(stream: MeteredStream, syntax: str | None) -> tuple[str, bool]:
     return syntax, not explicit
 
 
-def _bit_position(dataset: Dataset, group: int) -> int:
+def _bit_position(elements: Elements, group: int) -> int:
     """Overlay Bit Position (60xx,0102); 0 where the overlay has a plane of its own, or is not there."""
-    tag = Tag(group, 0x0102)
-    element = dataset.get_item(tag) if tag in dataset else None
-    value = element.value if element is not None else None
-    return max(value, default=0) if isinstance(value, bytes) else 0
+    element = elements.get(group << 16 | 0x0102)
+    return 0 if element is None else max(element.value, default=0)
 
 
 def _inflate(packed: bytes, path: Path, limits: Limits) -> bytes:
@@ -179,25 +160,3 @@ def _inflate(packed: bytes, path: Path, limits: Limits) -> bytes:
     except zlib.error:
         raise UnreadableImage("the deflated DICOM file is damaged", path=path) from None
     return bytes(inflated)
-
-
-def _pixel_element(
-    stream: MeteredStream, data: bytes, implicit: bool, little: bool
-) -> tuple[int | None, bool, memoryview | None]:
-    """Tag of the pixel element that the stream stands at, whether of words, and its value without a copy."""
-    order = "<" if little else ">"
-    head = stream.read(8)
-    if len(head) < 8:
-        return None, False, None
-    group, element = struct.unpack(f"{order}2H", head[:4])
-    words = True
-    if implicit or not head[4:6].isalpha():
-        length = struct.unpack(f"{order}I", head[4:])[0]
-    else:
-        words = head[4:6] == b"OW"
-        if head[4:6] in _LONG_VR:
-            length = struct.unpack(f"{order}I", stream.read(4))[0]
-        else:
-            length = struct.unpack(f"{order}H", head[6:])[0]
-    value = memoryview(data)[stream.tell() :]
-    return group << 16 | element, words, value if length == _UNDEFINED else value[:length]

@@ -5,30 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
+from kellgren.errors import BadMetadata
+from kellgren.read.names import image_stem
 from kellgren.read.radiograph import Laterality
 from kellgren.vocabulary import Side
 
-# An OAI identifier with the side written to it, as in 9000099L.
-_OAI_NAME: Final = re.compile(r"(?<![0-9A-Za-z])\d{7}([RL])(?![0-9A-Za-z])", re.IGNORECASE)
+# An identifier of the OAI or of MOST with the side written to it, as in 9000099L and MB00123L.
+_COHORT_NAME: Final = re.compile(r"(?<![0-9A-Za-z])(?:\d{7}|MB\d{5})([RL])(?![0-9A-Za-z])", re.IGNORECASE)
 _TOKEN: Final = re.compile(r"[0-9A-Za-z]+")
 _CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
-_WORDS: Final[dict[str, Side]] = {
-    "right": "R",
-    "rightknee": "R",
-    "kneeright": "R",
-    "rknee": "R",
-    "rt": "R",
-    "left": "L",
-    "leftknee": "L",
-    "kneeleft": "L",
-    "lknee": "L",
-    "lt": "L",
-}
-_LETTERS: Final[dict[str, Side]] = {"r": "R", "l": "L"}
-_BOTH: Final = frozenset({"both", "bilateral", "bilat"})
+SideWord = Literal["R", "L", "B"]
+"""Right, left, or both knees."""
+
+_WORDS: Final[dict[str, SideWord]] = {
+    **dict.fromkeys(("r", "rt", "right", "rightknee", "kneeright", "rknee", "right knee", "1"), "R"),
+    **dict.fromkeys(("l", "lt", "left", "leftknee", "kneeleft", "lknee", "left knee", "2"), "L"),
+    **dict.fromkeys(("b", "both", "bilateral", "bilat", "both knees"), "B"),
+}  # fmt: skip
+"""By lower case; 1 and 2 are the OAI's SIDE."""
+
+_LETTERS: Final = frozenset({"r", "l"})
 # "upper_left" names a corner, not a knee.
 _PLACES: Final = frozenset({"top", "upper", "bottom", "lower"})
 
@@ -39,13 +38,41 @@ _LATERAL_VIEWS: Final = frozenset({"LL", "RL", "LLD", "RLD", "LAT", "LATERAL"})
 _UNLOADED: Final = {"102538003": "lying", "F-10450": "lying", "33586001": "sitting", "F-10310": "sitting"}
 
 
+def side_word(text: str | None) -> SideWord | None:
+    """Read one word for a side, however it is written; tags, names, tables and calls are read by this.
+
+    Args:
+        text: `R`, `Left`, `LT`, `both`, `1` (the OAI's code for right), `2.0` (for left, after a table
+            program made a number of it), `1: Right`.
+
+    Returns:
+        The side, or None for anything else.
+    """
+    word = (text or "").partition(":")[0].strip().casefold()
+    return _WORDS.get(word.removesuffix(".0"))
+
+
+def stated_side(text: str | None) -> Side | None:
+    """Read the side that a caller states for one knee.
+
+    Raises:
+        BadMetadata: It is neither right nor left.
+    """
+    if text is None:
+        return None
+    side = side_word(text)
+    if side is None or side == "B":
+        raise BadMetadata(f"the side {text!r} is neither right nor left", remedy="use R or L")
+    return side
+
+
 def side_from_name(path: Path | str) -> Side | None:
     """Read the side out of a file's name, conservatively.
 
-    Accepted are an OAI identifier with its side (`9000099L`), a separate word (`RIGHT_KNEE`, `knee-left`,
-    `LeftKnee`) and a separate single letter that ends the name, follows a number or stands beside `knee`
-    (`case_R`, `123_L_crop`, `knee_r_01`). A letter within a word never counts, and neither does a name
-    that holds both sides.
+    Accepted are an identifier of the OAI or MOST with its side (`9000099L`, `MB00123R`), a separate word
+    (`RIGHT_KNEE`, `knee-left`, `LeftKnee`) and a separate single letter that ends the name, follows a number
+    or stands beside `knee` (`case_R`, `123_L_crop`, `knee_r_01`). A letter within a word never counts, and
+    neither does a name that holds both sides.
 
     Args:
         path: The file; folders are not looked at.
@@ -53,29 +80,21 @@ def side_from_name(path: Path | str) -> Side | None:
     Returns:
         The side, or None.
     """
-    stem = Path(path).stem
-    found: set[Side] = {_LETTERS[match.lower()] for match in _OAI_NAME.findall(stem)}
+    stem = image_stem(Path(path).name)
+    sides: set[SideWord | None] = {side_word(letter) for letter in _COHORT_NAME.findall(stem)}
     tokens = [token.lower() for token in _TOKEN.findall(_CAMEL.sub("_", stem))]
-    if _BOTH.intersection(tokens):
-        return None
     for i, token in enumerate(tokens):
         before = tokens[i - 1] if i else ""
         after = tokens[i + 1] if i + 1 < len(tokens) else ""
-        if token in _WORDS and before not in _PLACES:
-            found.add(_WORDS[token])
-        elif token in _LETTERS:
+        if token in _LETTERS:
             ends_name = i > 0 and not after
-            if ends_name or before.isdigit() or "knee" in (before, after):
-                found.add(_LETTERS[token])
-    return found.pop() if len(found) == 1 else None
-
-
-def _side_of_tag(value: str | None) -> Side | None:
-    """R or L as a tag writes it; B, U and anything else name no single side."""
-    word = (value or "").strip().upper()
-    if word == "R":
-        return "R"
-    return "L" if word == "L" else None
+            counts = ends_name or before.isdigit() or "knee" in (before, after)
+        else:
+            counts = len(token) > 1 and before not in _PLACES
+        if counts and (side := side_word(token)):
+            sides.add(side)
+    side = sides.pop() if len(sides) == 1 else None
+    return None if side == "B" else side
 
 
 def decide_laterality(
@@ -88,7 +107,8 @@ def decide_laterality(
     """Weigh what is known of the side: the user's word, then the tags, then the file's name.
 
     Args:
-        image_tag: Image Laterality (0020,0062), R L U or B, which describes this image (PS3.3 C.7.6.16).
+        image_tag: Image Laterality (0020,0062), R L U or B, or a word for one of them; it
+            describes this image (PS3.3 C.7.6.16).
         series_tag: Laterality (0020,0060) of the series (PS3.3 C.7.3.1), weaker than the image's own.
         name: Side by the file's name.
         user: The user's word.
@@ -98,26 +118,24 @@ def decide_laterality(
         `conflict` says who says what. The user's word decides, but its contradiction with a tag stays
         a conflict. A tag `B` sets `both`, and the name is then not asked.
     """
-    of_image, of_series = _side_of_tag(image_tag), _side_of_tag(series_tag)
-    says_both = (image_tag or "").strip().upper() == "B" or (
-        of_image is None and (series_tag or "").strip().upper() == "B"
-    )
-    tag = None if says_both else of_image or of_series
+    of_image, of_series = side_word(image_tag), side_word(series_tag)
+    both = "B" in (of_image, of_image or of_series)
+    tag = of_image or of_series
 
     conflict: str | None = None
-    if of_image and of_series and of_image != of_series:
+    if of_image and of_series and "B" not in (of_image, of_series) and of_image != of_series:
         conflict = f"the image's laterality tag says {of_image}, the series' tag says {of_series}"
-    elif user and says_both:
+    elif user and both:
         conflict = f"the user says {user}, the laterality tag says that both knees are shown"
     elif user and tag and user != tag:
         conflict = f"the user says {user}, the laterality tag says {tag}"
-    elif not user and name and tag and name != tag:
+    elif not user and not both and name and tag and name != tag:
         conflict = f"the laterality tag says {tag}, the file name says {name}"
 
     if user:
-        return Laterality(user, "user", conflict, says_both)
-    if conflict or says_both:
-        return Laterality(None, None, conflict, says_both)
+        return Laterality(user, "user", conflict, both)
+    if conflict or tag == "B":
+        return Laterality(None, None, conflict, both)
     if tag:
         return Laterality(tag, "tag")
     return Laterality(name, "name") if name else Laterality()

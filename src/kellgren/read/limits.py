@@ -30,7 +30,7 @@ class Limits:
         min_side: Smallest height and width, pixels. Below this no grade can be read by anyone.
     """
 
-    max_bytes: int = 512 * 1024 * 1024
+    max_bytes: int = 256 * 1024 * 1024
     max_pixels: int = 32_000_000
     min_side: int = 64
 

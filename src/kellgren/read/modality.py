@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren.errors import UnreadableImage
-from kellgren.read.layout import Layout
 from kellgren.read.lut import read_lut
+from kellgren.read.pixel_layout import PixelLayout
 from kellgren.read.tags import Header
 
 
-def apply_modality(stored: npt.NDArray[Any], header: Header, layout: Layout) -> npt.NDArray[np.float32]:
+def apply_modality(stored: npt.NDArray[Any], header: Header, layout: PixelLayout) -> npt.NDArray[np.float32]:
     """Apply the Modality LUT or else rescale slope and intercept (PS3.3 C.11.1.1).
 
     Args:
@@ -42,7 +42,9 @@ def apply_modality(stored: npt.NDArray[Any], header: Header, layout: Layout) -> 
     return (stored * slope[0] + intercept[0]).astype(np.float32)
 
 
-def padding_mask(stored: npt.NDArray[Any], header: Header, layout: Layout) -> npt.NDArray[np.bool_] | None:
+def padding_mask(
+    stored: npt.NDArray[Any], header: Header, layout: PixelLayout
+) -> npt.NDArray[np.bool_] | None:
     """Mark the pixels that Pixel Padding Value (0028,0120), or it and its Range Limit, declare as padding.
 
     Args:

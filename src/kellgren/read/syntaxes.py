@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from typing import Final
 
@@ -37,8 +38,12 @@ COMPRESSED: Final = (
 
 
 def syntax_name(uid: str) -> str:
-    """Name of a transfer syntax; what is none is not quoted, since a damaged file may hold anything there."""
-    return next((known.name for known in AllTransferSyntaxes if known == uid), "(not a known one)")
+    """Name and UID of a transfer syntax; what is no UID is not quoted, since it may be anything."""
+    name = next((f"{known.name} ({uid})" for known in AllTransferSyntaxes if known == uid), None)
+    return name or (uid if _UID.fullmatch(uid) else "(not a UID)")
+
+
+_UID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]*)){1,30}")
 
 
 def twelve_bit_jpeg() -> bool:

@@ -14,9 +14,11 @@ PALETTE: Final = "PALETTE COLOR"
 COLOURS: Final = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 """Three samples a pixel; the rest of the standard's list is retired or of video."""
 
+_MOST_FRAMES: Final = 1 << 31
+
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class PixelLayout:
     """The Image Pixel module's numbers.
 
     Attributes:
@@ -28,7 +30,8 @@ class Layout:
         stored: Bits of a sample that mean something, 8-16.
         high: The highest of these, counted from 0; `stored` - 1 but in old files.
         signed: Whether samples are two's complement.
-        planar: 1 where whole planes of one colour follow each other.
+        planar: 1 where whole planes of one colour follow each other; None where the header of an uncompressed
+            colour image does not say.
         frames: Number of frames, at least 1.
     """
 
@@ -40,7 +43,7 @@ class Layout:
     stored: int
     high: int
     signed: bool
-    planar: int
+    planar: int | None
     frames: int
 
     @property
@@ -52,7 +55,7 @@ class Layout:
         return samples * self.allocated // 8
 
 
-def read_layout(header: Header, limits: Limits, notes: list[str]) -> Layout:
+def read_pixel_layout(header: Header, limits: Limits, notes: list[str]) -> PixelLayout:
     """Read and check the layout.
 
     Args:
@@ -71,7 +74,11 @@ def read_layout(header: Header, limits: Limits, notes: list[str]) -> Layout:
             f"the DICOM image is {photometric} and has {samples} samples per pixel", path=header.path
         )
     allocated, stored = header.integer("BitsAllocated"), header.integer("BitsStored")
-    high = header.integer("HighBit")
+    high = stored - 1
+    if "HighBit" in header:
+        high = header.integer("HighBit")
+    else:
+        notes.append(f"HighBit is missing; {high} was assumed")
     # Before 2007 the stored bits could lie anywhere in the allocated ones; since then High Bit is one less
     # than Bits Stored (PS3.5 8.1.1).
     if allocated not in (8, 16) or not 8 <= stored <= allocated or not stored - 1 <= high < allocated:
@@ -83,10 +90,12 @@ def read_layout(header: Header, limits: Limits, notes: list[str]) -> Layout:
     sign = header.integer("PixelRepresentation")
     if sign not in (0, 1) or (sign and photometric not in GREY):
         raise UnreadableImage("the DICOM header has an unusable PixelRepresentation", path=header.path)
-    planar = header.integer("PlanarConfiguration") if samples > 1 else 0
-    if planar not in (0, 1):
+    planar: int | None = 0
+    if samples > 1 and photometric != "YBR_FULL_422":  # which lies one way only (PS3.3 C.7.6.3.1.2)
+        planar = header.integer("PlanarConfiguration") if "PlanarConfiguration" in header else None
+    if planar not in (0, 1, None):
         raise UnreadableImage("the DICOM header has an unusable PlanarConfiguration", path=header.path)
-    return Layout(
+    return PixelLayout(
         rows=header.integer("Rows"),
         columns=header.integer("Columns"),
         samples=samples,
@@ -96,17 +105,23 @@ def read_layout(header: Header, limits: Limits, notes: list[str]) -> Layout:
         high=high,
         signed=sign == 1,
         planar=planar,
-        frames=_frames(header),
+        frames=_frames(header, notes),
     )
 
 
-def _frames(header: Header) -> int:
-    stated = header.texts("NumberOfFrames")
+def _frames(header: Header, notes: list[str]) -> int:
+    """Number of Frames; 1 where it is absent, empty or 0, which some programs write into single images."""
+    try:
+        stated = header.numbers("NumberOfFrames")
+    except ValueError:
+        stated = (-1.0,)
     if not stated:
         return 1
-    if stated[0].isdigit() and int(stated[0]) >= 1:
-        return int(stated[0])
-    raise UnreadableImage("the DICOM header has an unusable NumberOfFrames", path=header.path)
+    if not (0 <= stated[0] < _MOST_FRAMES and stated[0].is_integer()):
+        raise UnreadableImage("the DICOM header has an unusable NumberOfFrames", path=header.path)
+    if stated[0] == 0:
+        notes.append("NumberOfFrames is 0; 1 was assumed")
+    return max(1, int(stated[0]))
 
 
 def _photometric(header: Header, notes: list[str]) -> str:
