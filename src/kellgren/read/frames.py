@@ -320,7 +320,7 @@ def _frame_starts(fragments: list[tuple[int, memoryview]], syntax: str) -> list[
     return [
         place
         for place, value in fragments
-        if syntax == RLE or bytes(value[:4]).startswith(_FRAME_BEGINS) or value[4:8] == b"jP  "
+        if syntax == RLE or bytes(value[:4]).startswith(_FRAME_BEGINS) or bytes(value[4:8]) == b"jP  "
     ]
 
 
