@@ -67,7 +67,9 @@ def reduced(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
 
 def main() -> None:
     """Answer the knees of one fold and write the file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--fold", type=int, required=True)

@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from test_calibrate import simulated
 
 import stub_bundle
 from contract import validate
 from kellgren.calibrate.held_out import HeldOut, fit_calibration
 from kellgren.model import bundle
 from kellgren.model.calibrators import Dirichlet, Temperature
+from logits_samples import simulated
 
 
 def observed(seed=0, n=1500):

@@ -5,9 +5,9 @@ import signal
 import sys
 
 import pytest
-from test_study_lab import one_hot, study_folder, write_predictions
 
 from kellgren import cli
+from study_samples import one_hot, study_folder, write_predictions
 
 pytest.importorskip("yaml")
 

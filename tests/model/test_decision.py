@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_calibrate import logits, simulated, unhurried
 
 from kellgren.calibrate.thresholds import fit_interval_threshold
 from kellgren.errors import BadDataset
 from kellgren.model.calibrators import softmax
 from kellgren.model.decision import decide, interval, mass_before
+from logits_samples import logits, simulated, unhurried
 
 # --- decisions -------------------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """Plans, votes and tables of `kellgren study`: what needs no training."""
 
 import csv
-import itertools
 import json
 import re
 from dataclasses import fields
@@ -16,7 +15,6 @@ from kellgren.evaluate import metrics
 from kellgren.evaluate.comparison import compare
 from kellgren.evaluate.reweighted import reweighted
 from kellgren.model import bundle
-from kellgren.report.table import TableWriter, columns
 from kellgren.study import (
     cells,
     figures,
@@ -33,6 +31,7 @@ from kellgren.study.laboratory import STUDY
 from kellgren.study.plan import Row
 from kellgren.train import documents
 from kellgren.train.graders import recipe as recipes
+from study_samples import one_hot, small, study_folder, write_predictions
 
 PAPERS = {
     "wang-systems": {("wang", "KL.accuracy"): 0.7632, ("chen", "KL.accuracy_pm1"): 0.9730},
@@ -43,18 +42,6 @@ PAPERS = {
     "pi-vote": {("searched", "KL.accuracy"): 0.7693},
 }
 """Some of the figures that the papers print, typed here a second time."""
-
-
-def small(**changes):
-    """A plan of two rows, as plain values."""
-    row = {"name": "one", "recipe": "joint"}
-    return {
-        "name": "test",
-        "title": "A test",
-        "source": "nobody",
-        "rows": [row, {**row, "name": "two", "set": ["optimise.batch=8"]}],
-        **changes,
-    }
 
 
 # Plans
@@ -342,13 +329,6 @@ def test_both_backbones_of_oa_men_are_asked_for():
 # Votes
 
 
-def one_hot(*grades, sure=0.6):
-    """Probabilities (N, 5) with the given most probable grades."""
-    p = np.full((len(grades), 5), (1 - sure) / 4)
-    p[np.arange(len(grades)), grades] = sure
-    return p
-
-
 def test_hard_ties_fall_to_the_smallest_grade():
     voices = [one_hot(3), one_hot(1, sure=0.4), one_hot(4)]
     assert voting.decide(voices, "hard")[1].tolist() == [1]
@@ -434,29 +414,6 @@ def test_voters_need_the_same_readings_and_some_knee():
 
 
 # Saved predictions
-
-
-def write_predictions(
-    path, probabilities, truth, *, failed=(), split="val", tasks=("KL", "OA", "FL"), knees=None
-):
-    names = ("name", "split", "patient", *(f"{task}_true" for task in tasks), *columns(tasks))
-    with TableWriter(path, names) as stream:
-        for i, (p, grade) in enumerate(zip(probabilities, truth, strict=True)):
-            row = {
-                "name": knees[i] if knees else f"k{i:03}",
-                "split": split,
-                "patient": f"p{i // 2}",
-                "KL_true": grade,
-                "file": "x",
-            }
-            if i in failed:
-                stream.write(row | {"status": "failed"})
-                continue
-            row |= {"status": "graded", "KL": int(np.argmax(p)), "OA_p": float(sum(p[2:]))}
-            row |= {f"KL_p{k}": float(v) for k, v in enumerate(p)}
-            row |= {"OA_true": None if grade is None else int(grade >= 2)}
-            stream.write(row)
-    return path
 
 
 def test_reading_saved_predictions(tmp_path):
@@ -548,59 +505,6 @@ def test_differences_are_of_the_knees_that_both_graded():
     part = found("b", answers(one_hot(0, 1, 2, 3), truth[:4]))
     [entry] = rows.differences(whole, part, WANTED[:1], draws=100)
     assert (entry["first"], entry["second"]) == (1.0, 1.0)
-
-
-def study_folder(tmp_path, *, answered=("one", "two"), seeds=(0,), folds=(), vote=None):
-    """A study of two rows and a vote, its cells filled with made predictions."""
-    rows_ = [
-        {"name": "one", "recipe": "joint", "group": "g", "folds": list(folds)},
-        {"name": "two", "recipe": "joint", "group": "g", "folds": list(folds)},
-        {"name": "both", "vote": {"of": ["one", "two"], "rule": "soft"} | (vote or {})},
-    ]
-    printed = [{"row": "one", "figure": "KL.accuracy", "value": 0.7, "where": "Table 1", "differs": ["data"]}]
-    chosen = plan.from_dict(
-        small(
-            rows=rows_,
-            compare=[["one", "*"]],
-            printed=printed,
-            figures=["KL.accuracy", "KL.accuracy_ovr.mean"],
-            differs=["metric"],
-        ),
-        size="small",
-    )
-    from dataclasses import asdict
-
-    truth = [0, 1, 2, 3, 4, 0, 1, 2]
-    given = {"one": one_hot(0, 1, 2, 3, 4, 0, 0, 0), "two": one_hot(0, 1, 2, 3, 0, 1, 0, 0)}
-    brief = {}
-    for name in ("one", "two"):
-        brief[name] = []
-        for seed, fold in itertools.product(seeds, folds or (0,)):
-            key = f"{name}{seed}{fold}"
-            about = {"key": key, "seed": seed, "fold": fold}
-            brief[name].append({**about, "epochs": 5, "init": None, "recipe": {"loss": {"KL": {}}}})
-            if name not in answered:
-                continue
-            folder = tmp_path / "cells" / key / "evaluations" / "val"
-            folder.mkdir(parents=True)
-            write_predictions(folder / "predictions.csv", given[name], truth)
-            (folder / "metrics.json").write_text("{}")
-            cost = {"parameters": 2_000_000, "macs": 10**9, "epochs": 5, "best_epoch": 4, "stopped": None}
-            cost |= {"train_seconds": 90.0, "peak_bytes": 2**30, "machine": "a machine"}
-            cells.write(folder.parents[2] / cells.COST, cost)
-    folder = tmp_path / "test-small"
-    folder.mkdir()
-    study = {"plan": asdict(chosen), "size": "small", "data": "d", "data_sha256": "0", "test_data": None}
-    study |= {
-        "split": "val",
-        "evaluation": "val",
-        "held_out_evaluation": "held_out",
-        "fold": 0,
-        "train_kl": [5, 4, 3, 2, 1],
-        "cells": brief,
-    }
-    (folder / STUDY).write_text(json.dumps(study))
-    return folder
 
 
 def test_table_of_hand_computed_values(tmp_path):

@@ -248,10 +248,10 @@ import json, sys
 import torch
 from pathlib import Path
 from kellgren.data import load
-from kellgren.learn import recipe
-from kellgren.learn.hardware import Hardware
-from kellgren.learn.run import Run
-from kellgren.learn.train import train
+from kellgren.train.graders import recipe
+from kellgren.train.graders.train import train
+from kellgren.train.hardware import Hardware
+from kellgren.train.run import Run
 torch.set_num_threads(1)
 values, data, out, resume = json.loads(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4] == "resume"
 hardware = Hardware(torch.device("cpu"), bf16=False, threads=1, name="test, fp32")
