@@ -75,7 +75,7 @@ def stub_session(monkeypatch):
     from stub_bundle import StubSession
 
     session = StubSession()
-    monkeypatch.setattr(predict, "_session", lambda bundle, threads: session)
+    monkeypatch.setattr(predict, "Session", session.open)
     return session
 
 

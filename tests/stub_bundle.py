@@ -15,7 +15,6 @@ import copy
 import hashlib
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -53,23 +52,29 @@ CARD = {
 
 
 class StubSession:
-    """Stands in for an onnxruntime session."""
+    """Stands in for a `kellgren.model.session.Session`."""
 
     def __init__(self, certainty: float = 4.0) -> None:
         self.certainty = certainty
         self.seen: list[np.ndarray] = []
+        self.inputs = {}
+        self.outputs = {f"logits_{task}": (None, classes) for task, classes in TASKS.items()}
+        self.outputs |= {f"maps_{task}": (None, classes, 1, 2) for task, classes in TASKS.items()}
+        self.outputs["embedding"] = (None, 2)
 
-    def get_outputs(self):
-        names = [f"{kind}_{task}" for kind in ("logits", "maps") for task in TASKS]
-        return [SimpleNamespace(name=name) for name in (*names, "embedding")]
+    def open(self, graph, *, threads=1, name="", path=""):
+        """Take the place of the class: the inputs are those of the card."""
+        document = json.loads((Path(path) / "card.json").read_text(encoding="utf-8"))
+        self.inputs = {i["name"]: (None, i["channels"], *i["size"]) for i in document["inputs"]}
+        return self
 
     def run(self, names, feeds):
         (images,) = feeds.values()
         self.seen.append(images)
-        rows = [self.outputs(float(i[..., :32].mean()), float(i[..., 32:].mean())) for i in images]
+        rows = [self.answers(float(i[..., :32].mean()), float(i[..., 32:].mean())) for i in images]
         return [np.stack([row[name] for row in rows]).astype(np.float32) for name in names]
 
-    def outputs(self, left, right):
+    def answers(self, left, right):
         logits = {
             "SIDE": [self.certainty * (left - right), 0],
             "FL": [0, left, 0, 0],

@@ -24,6 +24,9 @@ Image = npt.NDArray[np.float32]
 Grey = npt.NDArray[np.uint16]
 """A standardised film or crop: (height, width), bone bright."""
 
+CROP_SIZE: Final = 299
+"""Side of a published single-knee crop, pixels: what recipes, checks and drawn knees start from."""
+
 Side = Literal["R", "L"]
 """The patient's right or left knee."""
 

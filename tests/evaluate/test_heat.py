@@ -63,8 +63,7 @@ def stub(tmp_path, stub_session):
 def test_what_stands_against_maps(stub, stub_session, monkeypatch, tmp_path):
     assert heat.obstacle(stub.model, "val") is None
     assert "'test' are not shown" in heat.obstacle(stub.model, "test")
-    outputs = [o for o in stub_session.get_outputs() if o.name != "maps_KL"]
-    monkeypatch.setattr(stub_session, "get_outputs", lambda: outputs)
+    monkeypatch.delitem(stub_session.outputs, "maps_KL")
     assert "stub@1.2.3 has no maps" in heat.obstacle(Model(bundle.load(tmp_path / "bundle")), "val")
 
 
@@ -119,15 +118,15 @@ def test_a_knee_that_is_not_there(stub, phantom_set, tmp_path):
 
 def test_evidence_is_against_the_mean_of_the_other_grades(stub, phantom_set, monkeypatch):
     """Maps of the decided grade three higher on the left half: 3 there, and 3 / 4 against the others."""
-    outputs = stub_bundle.StubSession.outputs
+    answers = stub_bundle.StubSession.answers
 
     def raised(self, left, right):
-        named = outputs(self, left, right)
+        named = answers(self, left, right)
         named["maps_KL"] = named["maps_KL"].copy()
         named["maps_KL"][2, :, 0] += 3
         return named
 
-    monkeypatch.setattr(stub_bundle.StubSession, "outputs", raised)
+    monkeypatch.setattr(stub_bundle.StubSession, "answers", raised)
     knee = next(knee for knee in data.load(phantom_set) if knee.side == "R")
     seen = heat._see(stub, knee)
     np.testing.assert_allclose(seen.heat[2, :, 0], 3, atol=0.5)

@@ -233,9 +233,9 @@ def test_absent_graph_is_refused(tmp_path):
     refused(folder, "no model.onnx", action=lambda f: bundle.load(f).graph())
 
 
-def test_graph_that_onnxruntime_cannot_load(tmp_path):
+def test_graph_that_is_none(tmp_path):
     folder = stub_bundle.write_bundle(tmp_path)
-    refused(folder, "onnxruntime cannot load", action=lambda f: Model(bundle.load(f)))
+    refused(folder, "not an ONNX file", action=lambda f: Model(bundle.load(f)))
 
 
 def test_pickles_are_refused(tmp_path):
@@ -263,7 +263,9 @@ def test_graph_without_a_promised_output(tmp_path, stub_session):
 def test_incomplete_typical_embeddings_are_refused(tmp_path, stub_session):
     folder = stub_bundle.write_bundle(tmp_path)
     np.savez(folder / "typical.npz", mean=np.zeros(2, np.float32))
-    refused(folder, "typical.npz lacks an array", "components", action=lambda f: Model(bundle.load(f)))
+    refused(
+        folder, "typical.npz is wrong", "lacks the array 'components'", action=lambda f: Model(bundle.load(f))
+    )
 
 
 # --- golden outputs ------------------------------------------------------------------------------------

@@ -17,7 +17,9 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Final
 
-SIZE: Final = 299
+from kellgren.vocabulary import CROP_SIZE
+
+SIZE: Final = CROP_SIZE
 """Height and width of the listed images, pixels."""
 
 SMALL_SIZE: Final = 224

@@ -65,5 +65,5 @@ def open_bundle(bundle: Bundle, *, threads: int = 1) -> Cascade:
     first, second = (bundle.graph(name) for name in LEVELS)
     try:
         return Cascade(first, second, settings, threads=threads)
-    except Exception as error:
-        raise BadBundle(f"onnxruntime cannot load a graph: {error}", path=where) from error
+    except BadBundle as error:
+        raise BadBundle(error.message, path=where) from error

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from kellgren.locate import boxes as box
 from kellgren.locate import windows
+from kellgren.model.session import Session
 from kellgren.vocabulary import FloatArray
 
 
@@ -66,8 +66,8 @@ class Cascade:
 
     def __init__(self, level1: bytes, level2: bytes | None, settings: Settings, *, threads: int = 1) -> None:
         self.settings = settings
-        self._level1 = _session(level1, threads)
-        self._level2 = None if level2 is None else _session(level2, threads)
+        self._level1 = Session(level1, threads=threads, name="level 1")
+        self._level2 = None if level2 is None else Session(level2, threads=threads, name="level 2")
 
     def find(self, film: windows.Pixels) -> tuple[Joint, ...]:
         """All knees of a film, from the image's left to right.
@@ -134,13 +134,6 @@ class Cascade:
         # the network counts from the window's corner, pixel coordinates from the first pixel's centre
         located = places[:, None, :2] + points.astype(np.float64) * side - 0.5
         return candidates, _sigmoid(knee), located
-
-
-def _session(graph: bytes, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def _sigmoid(logits: npt.NDArray[np.float32]) -> FloatArray:

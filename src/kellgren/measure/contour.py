@@ -7,12 +7,12 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-import onnxruntime as ort
 
 from kellgren.errors import BadBundle
 from kellgren.model import bundle as bundles
 from kellgren.model import steps
 from kellgren.model.bundle import Bundle
+from kellgren.model.session import Session
 from kellgren.vocabulary import FloatArray, Image
 
 FEMUR_POINTS: Final = 13
@@ -78,19 +78,12 @@ class ContourModel:
         if bundle.card.kind != "contour":
             raise BadBundle(f"{bundle.card.title} is a {bundle.card.kind}, not a joint-line model")
         self.bundle = bundle
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = ort.InferenceSession(bundle.graph(), options, providers=["CPUExecutionProvider"])
-        except BadBundle:
-            raise
-        except Exception as error:
-            raise BadBundle(f"onnxruntime cannot load the graph: {error}", path=str(bundle.root)) from error
-        outputs = {output.name for output in self._session.get_outputs()}
-        if not {"points", "spread"} <= outputs or len(bundle.card.inputs) != 1:
-            raise BadBundle("not a joint-line bundle: the graph gives no points", path=str(bundle.root))
+        where = str(bundle.root)
+        self._session = Session(bundle.graph(), threads=threads, name=bundles.GRAPH, path=where)
+        outputs = self._session.outputs
+        shapes = (outputs.get("points", ()), outputs.get("spread", ()))
+        if [shape[1:] for shape in shapes] != [(POINTS, 2), (POINTS,)] or len(bundle.card.inputs) != 1:
+            raise BadBundle(f"not a joint-line bundle: the graph gives no {POINTS} points", path=where)
 
     def find(self, crop: Image) -> Contour:
         """Find the joint line.

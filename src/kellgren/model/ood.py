@@ -66,10 +66,22 @@ class Typical:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Typical:
-        """The model that `to_arrays` stored."""
-        return cls(
-            arrays["mean"],
-            arrays["components"].astype(np.float32),
-            arrays["variances"],
-            float(arrays["residual"][0]),
-        )
+        """The model that `to_arrays` stored.
+
+        Raises:
+            ValueError: If an array is missing, shapes do not fit, or a number is not finite or no variance.
+        """
+        names = ("mean", "components", "variances", "residual")
+        if missing := [name for name in names if name not in arrays]:
+            raise ValueError(f"it lacks the array {missing[0]!r}")
+        mean, components, variances, residual = (arrays[name] for name in names)
+        count, size = variances.shape[:1], mean.shape[:1]
+        shapes = [array.shape for array in (mean, components, variances, residual)]
+        if shapes != [size, (*count, *size), count, (1,)] or not size:
+            raise ValueError(f"the shapes {shapes} do not fit")
+        for array in (mean, components, variances, residual):
+            if array.dtype.kind != "f" or not np.isfinite(array).all():
+                raise ValueError("an array holds something else than finite numbers")
+        if not (variances > 0).all() or not residual[0] > 0:
+            raise ValueError("a variance is not positive")
+        return cls(mean, components.astype(np.float32), variances, float(residual[0]))

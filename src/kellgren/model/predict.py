@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from kellgren.errors import BadBundle
 from kellgren.model import activation_maps, ood, steps, vote
 from kellgren.model.activation_maps import Box
 from kellgren.model.bundle import GRAPH, TYPICAL, Bundle
 from kellgren.model.calibrators import Calibrator, Temperature, log_probabilities
+from kellgren.model.session import Session, fits
 from kellgren.model.tta import Look, looks, see
-from kellgren.vocabulary import TASKS, FloatArray, Side
+from kellgren.vocabulary import CROP_SIZE, TASKS, FloatArray, Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +64,47 @@ class Model:
         self.bundle = bundle
         self.card = bundle.card
         self.members = tuple(Model(member, threads=threads) for member in bundle.members)
+        if self.card.kind != "grader":
+            raise BadBundle(f"{self.card.title} is a {self.card.kind}, not a grader", path=str(bundle.root))
         if not self.members:
-            self._session = _session(bundle, threads)
-            self._outputs = [output.name for output in self._session.get_outputs()]
-            missing = [task for task in self.card.tasks if f"logits_{task}" not in self._outputs]
-            if missing:
-                raise BadBundle(f"the graph has no output logits_{missing[0]}", path=str(bundle.root))
-            stored = bundle.arrays(TYPICAL)
-            if stored is not None and "embedding" not in self._outputs:
-                raise BadBundle(
-                    f"there is a {TYPICAL}, but the graph has no embedding", path=str(bundle.root)
-                )
-            try:
-                self._typical = None if stored is None else ood.Typical.from_arrays(stored)
-            except KeyError as error:
-                raise BadBundle(f"{TYPICAL} lacks an array: {error}", path=str(bundle.root)) from error
-            self._try_steps()
+            self._session = Session(bundle.graph(), threads=threads, name=GRAPH, path=str(bundle.root))
+            self._outputs = list(self._session.outputs)
+            self._check_graph()
+            self._typical = self._read_typical()
+            blank = np.zeros((CROP_SIZE, CROP_SIZE), np.uint16)
+            self.tensors(blank, Look(mirrored=False))  # raises if the steps do not end at the card's size
 
-    def _try_steps(self) -> None:
-        """Run every input's steps once, so that a parameter of the wrong kind is the bundle's error."""
-        blank = np.zeros((299, 299), np.float32)
+    def _check_graph(self) -> None:
+        """Compare the graph's inputs and outputs with those that the card promises."""
+        where, inputs, outputs = str(self.bundle.root), self._session.inputs, self._session.outputs
+        if inputs.keys() != {entry.name for entry in self.card.inputs}:
+            raise BadBundle(f"the graph's inputs are {', '.join(inputs)}, the card has others", path=where)
+        for entry in self.card.inputs:
+            if not fits((None, entry.channels, *entry.size), inputs[entry.name]):
+                raise BadBundle(f"the graph's input {entry.name} is not of the card's size", path=where)
+        for task, classes in self.card.tasks.items():
+            if f"logits_{task}" not in outputs:
+                raise BadBundle(f"the graph has no output logits_{task}", path=where)
+            for name, rest in ((f"logits_{task}", ()), (f"maps_{task}", (None, None))):
+                shape = outputs.get(name, (None, classes, *rest))
+                if len(shape) != 2 + len(rest) or shape[1] != classes:
+                    raise BadBundle(f"the graph's {name} are not for {classes} grades", path=where)
+
+    def _read_typical(self) -> ood.Typical | None:
+        """What ordinary inputs look like to the network, if the bundle says so."""
+        where, embedding = str(self.bundle.root), self._session.outputs.get("embedding")
+        stored = self.bundle.arrays(TYPICAL)
+        if stored is None:
+            return None
+        if embedding is None:
+            raise BadBundle(f"there is a {TYPICAL}, but the graph has no embedding", path=where)
         try:
-            for entry in self.card.inputs:
-                steps.apply(blank, entry.steps)
-        except (TypeError, ValueError, cv2.error) as error:
-            raise BadBundle(f"the card's steps do not run: {error}", path=str(self.bundle.root)) from error
+            typical = ood.Typical.from_arrays(stored)
+        except ValueError as error:
+            raise BadBundle(f"{TYPICAL} is wrong: {error}", path=where) from error
+        if not fits(embedding, (None, len(typical.mean))):
+            raise BadBundle(f"{TYPICAL} is of another network: its embeddings have another size", path=where)
+        return typical
 
     @property
     def explains(self) -> bool:
@@ -132,7 +147,7 @@ class Model:
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Raw outputs of the graph by name, for inputs of any batch size."""
         names = self._outputs if wanted is None else [name for name in wanted if name in self._outputs]
-        return dict(zip(names, self._session.run(names, dict(tensors)), strict=True))
+        return dict(zip(names, self._session.run(names, tensors), strict=True))
 
     def predict(
         self, pixels: npt.NDArray[np.uint16], side: Side | None = None, *, maps: bool = False
@@ -328,17 +343,3 @@ def _osteoarthritis(kl: FloatArray) -> FloatArray:
     """Probabilities of no and of some osteoarthritis, KL 2 or more."""
     low = float(kl[:2].sum())
     return np.array([low, 1.0 - low])
-
-
-def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    # Always explicit: onnxruntime's own guess ignores the processors that a container may use.
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(bundle.graph(), options, providers=["CPUExecutionProvider"])
-    except BadBundle:
-        raise
-    except Exception as error:
-        raise BadBundle(f"onnxruntime cannot load {GRAPH}: {error}", path=str(bundle.root)) from error

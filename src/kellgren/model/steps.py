@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren.errors import BadBundle
-from kellgren.vocabulary import Image
+from kellgren.vocabulary import CROP_SIZE, Image
 
 StepSpec = Mapping[str, Any]
 """One line of a card: `{"step": NAME, ...parameters}`."""
@@ -211,6 +211,12 @@ def apply(image: Image, steps: Sequence[StepSpec]) -> Image:
     for spec in steps:
         image = STEPS[spec["step"]](image, **{key: value for key, value in spec.items() if key != "step"})
     return np.ascontiguousarray(image, dtype=np.float32)
+
+
+def output_size(steps: Sequence[StepSpec]) -> tuple[int, int]:
+    """Height and width that the steps make of a published crop."""
+    height, width = apply(np.zeros((CROP_SIZE, CROP_SIZE), np.float32), steps).shape
+    return height, width
 
 
 def unit_range(pixels: npt.NDArray[np.uint16]) -> Image:

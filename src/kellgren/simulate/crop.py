@@ -13,7 +13,7 @@ from kellgren.simulate.attenuation import draw_tissue, paths
 from kellgren.simulate.exposure import draw_technique, expose
 from kellgren.simulate.grades import Grades, draw_grades
 from kellgren.simulate.view import View
-from kellgren.vocabulary import Side
+from kellgren.vocabulary import CROP_SIZE, Side
 
 _PLATEAU_SHARE: Final = 0.80
 """Width of the plateau, corner to corner, over the width of the crop."""
@@ -88,7 +88,7 @@ class Phantom:
 
 
 def draw_crop(
-    rng: np.random.Generator, *, KL: int | None = None, side: Side | None = None, size: int = 299
+    rng: np.random.Generator, *, KL: int | None = None, side: Side | None = None, size: int = CROP_SIZE
 ) -> Phantom:
     """Draw one knee, framed as the published single-knee crops are.
 
@@ -106,7 +106,9 @@ def draw_crop(
     return draw_graded_crop(rng, grades, side or drawn_side, size=size)
 
 
-def draw_graded_crop(rng: np.random.Generator, grades: Grades, side: Side, *, size: int = 299) -> Phantom:
+def draw_graded_crop(
+    rng: np.random.Generator, grades: Grades, side: Side, *, size: int = CROP_SIZE
+) -> Phantom:
     """Draw one knee with given readings; the same `rng` state gives the same person at every grade.
 
     Args:

@@ -21,7 +21,7 @@ from kellgren.simulate.lateral import lateral_paths
 from kellgren.simulate.layout import FilmView, Layout, Leg, draw_layout
 from kellgren.simulate.marks import add_lead, draw_marks, field_of, print_marks
 from kellgren.simulate.view import View
-from kellgren.vocabulary import Side
+from kellgren.vocabulary import CROP_SIZE, Side
 
 WORK_SPACING: Final = 0.3
 """Anatomy is projected on pixels of this size, mm; detail below it is lost in the detector's blur anyway."""
@@ -86,7 +86,7 @@ class SimulatedFilm:
     knees: tuple[SimulatedKnee, ...]
     sides: tuple[Side, ...]
 
-    def crop(self, knee: int, size: int = 299) -> npt.NDArray[np.uint16]:
+    def crop(self, knee: int, size: int = CROP_SIZE) -> npt.NDArray[np.uint16]:
         """Cut and resample the box of a knee; outside the film is black.
 
         Args:

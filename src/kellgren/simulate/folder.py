@@ -11,7 +11,7 @@ import numpy as np
 
 from kellgren.simulate.crop import Phantom, draw_crop
 from kellgren.simulate.writers import write_dicom, write_png
-from kellgren.vocabulary import Side
+from kellgren.vocabulary import CROP_SIZE, Side
 
 Format = Literal["png", "dicom", "mixed"]
 
@@ -31,7 +31,7 @@ def simulate(
     *,
     seed: int = 0,
     format: Format = "png",  # noqa: A002
-    size: int = 299,
+    size: int = CROP_SIZE,
 ) -> list[Path]:
     """Write `n` crops with their labels and the geometry that was drawn.
 

@@ -36,7 +36,7 @@ from kellgren.train.checkpoint import BEST, LAST
 from kellgren.train.graders import batches, export, held_out, networks
 from kellgren.train.graders import recipe as recipes
 from kellgren.train.graders import train as training
-from kellgren.train.graders.recipe import Recipe, View
+from kellgren.train.graders.recipe import Recipe
 from kellgren.train.hardware import Hardware
 from kellgren.train.run import LOG, Run, silent
 
@@ -171,7 +171,8 @@ def _cost(recipe: Recipe, run: Path, chosen: Hardware) -> dict[str, Any]:
     MACs are multiplications with addition of one knee, by torch's counter of operations (two to a MAC).
     """
     net = networks.build(recipe, init=None).eval()
-    views = [torch.zeros(1, view.channels, *_input_size(view)) for view in recipe.views.values()]
+    sizes = {name: steps.output_size((*view.prepare, *view.finish)) for name, view in recipe.views.items()}
+    views = [torch.zeros(1, view.channels, *sizes[name]) for name, view in recipe.views.items()]
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         net(*views)
@@ -180,7 +181,7 @@ def _cost(recipe: Recipe, run: Path, chosen: Hardware) -> dict[str, Any]:
     return {
         "parameters": networks.count_parameters(net),
         "macs": counter.get_total_flops() // 2,
-        "input": {name: list(_input_size(view)) for name, view in recipe.views.items()},
+        "input": {name: list(size) for name, size in sizes.items()},
         "epochs": len(seen),
         "epochs_planned": recipe.optimise.epochs,
         "best_epoch": best["epoch"],
@@ -190,12 +191,6 @@ def _cost(recipe: Recipe, run: Path, chosen: Hardware) -> dict[str, Any]:
         "peak_bytes": _peak(chosen),
         "machine": chosen.name,
     }
-
-
-def _input_size(view: View) -> tuple[int, int]:
-    """Height and width of what the network gets of a published crop."""
-    height, width = steps.apply(np.zeros((299, 299), np.float32), (*view.prepare, *view.finish)).shape
-    return height, width
 
 
 def _peak(chosen: Hardware) -> int | None:

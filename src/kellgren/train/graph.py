@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from kellgren.model.session import Session
 from kellgren.train.graders import losses
 from kellgren.train.graders.losses import Objective
 from kellgren.train.graders.networks import KneeNet
@@ -268,9 +269,7 @@ def largest_difference(net: KneeNet, recipe: Recipe, path: Path, views: Sequence
         path: The graph.
         views: Inputs, each (N, C, h, w).
     """
-    import onnxruntime as ort
-
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = Session(path.read_bytes(), name=path.name)
     named = objectives(recipe)
     largest = 0.0
     for chunk in zip(*(torch.split(view, 16) for view in views), strict=True):

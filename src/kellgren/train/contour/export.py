@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import onnxruntime as ort
 import torch
 
 from kellgren._version import __version__
@@ -21,6 +20,7 @@ from kellgren.grade import golden
 from kellgren.measure import POINTS
 from kellgren.model import bundle as bundles
 from kellgren.model import steps
+from kellgren.model.session import Session
 from kellgren.train import graph
 from kellgren.train.contour import material
 from kellgren.train.contour.network import ContourNet
@@ -99,7 +99,7 @@ def _write_graph(net: ContourNet, recipe: ContourRecipe, some: DataSet, out: Pat
     free = {0: torch.export.Dim("n")}
     model = graph.traced(net, [torch.zeros_like(images[:2])], [graph.INPUT], ["points", "spread"], free)
     (out / bundles.GRAPH).write_bytes(model.SerializeToString())
-    session = ort.InferenceSession(out / bundles.GRAPH, providers=["CPUExecutionProvider"])
+    session = Session((out / bundles.GRAPH).read_bytes(), name=bundles.GRAPH)
     with torch.inference_mode():
         expected = net(images)[0].numpy()
     found = session.run(["points"], {graph.INPUT: images.numpy()})[0]
@@ -116,7 +116,7 @@ def _card(
     dataset: DataSet,
     version: str,
 ) -> dict[str, Any]:
-    height, width = steps.apply(np.zeros((299, 299), np.float32), recipe.steps).shape
+    height, width = steps.output_size(recipe.steps)
     return {
         "kind": "contour",
         "name": recipe.name,

@@ -41,7 +41,7 @@ from kellgren.train.checkpoint import BEST
 from kellgren.train.graders import batches, networks
 from kellgren.train.graders import recipe as recipes
 from kellgren.train.graders.networks import KneeNet
-from kellgren.train.graders.recipe import Recipe, View
+from kellgren.train.graders.recipe import Recipe
 from kellgren.train.run import LOG, RECORD, WHOLE_SPLIT, Track
 from kellgren.vocabulary import TASKS
 from kellgren.writing import write_json
@@ -173,7 +173,7 @@ def _first_card(
             {
                 "name": name,
                 "view": name,
-                "size": list(_input_size(view)),
+                "size": list(steps.output_size((*view.prepare, *view.finish))),
                 "channels": view.channels,
                 "steps": [*view.prepare, *view.finish],
             }
@@ -203,12 +203,6 @@ def _first_card(
         },
         "validation": None,
     }
-
-
-def _input_size(view: View) -> tuple[int, int]:
-    """Size that a view's steps make of a published crop."""
-    height, width = steps.apply(np.zeros((299, 299), np.float32), (*view.prepare, *view.finish)).shape
-    return height, width
 
 
 def _write_graph(recipe: Recipe, run: Path, sample: DataSet, out: Path) -> dict[str, Any]:

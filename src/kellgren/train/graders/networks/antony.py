@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +29,7 @@ from kellgren.errors import BadRecipe
 from kellgren.model import steps
 from kellgren.train import documents
 from kellgren.train.graders.networks.heads import Explained, KneeNet, Outputs, heads_of
-from kellgren.train.graders.recipe import Recipe, View
+from kellgren.train.graders.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +98,6 @@ def _convolution(channels_in: int, channels: int, kernel: int = 3, stride: int =
     )
 
 
-def _size(view: View) -> tuple[int, int]:
-    """Height and width that a view's steps end at, whatever the crop's size."""
-    height, width = steps.apply(np.zeros((299, 299), np.float32), (*view.prepare, *view.finish)).shape
-    return height, width
-
-
 def build(recipe: Recipe, init: str | None) -> AntonyNet:
     """The network of a recipe with one view; there are no initial weights for it.
 
@@ -117,4 +110,4 @@ def build(recipe: Recipe, init: str | None) -> AntonyNet:
         raise BadRecipe(f"antony looks at one view, the recipe has {len(recipe.views)}")
     options: Options = documents.build(Options, recipe.network.options, where="network.options")
     (view,) = recipe.views.values()
-    return AntonyNet(recipe, options, view.channels, _size(view))
+    return AntonyNet(recipe, options, view.channels, steps.output_size((*view.prepare, *view.finish)))

@@ -12,13 +12,13 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
 from kellgren.locate import boxes as box
 from kellgren.locate import windows
 from kellgren.locate.cascade import Joint
+from kellgren.model.session import Session
 from kellgren.train.graph import traced
 from kellgren.vocabulary import FloatArray
 
@@ -152,11 +152,7 @@ class Mtcnn:
 
     def __init__(self, graphs: tuple[bytes, ...], settings: MtcnnSettings, *, threads: int = 1) -> None:
         self.graphs, self.settings = graphs, settings
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        self._sessions = [
-            ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]) for data in graphs
-        ]
+        self._sessions = [Session(data, threads=threads) for data in graphs]
 
     def find(self, film: windows.Pixels) -> tuple[Joint, ...]:
         """All knees of a film, left to right.
