@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -72,7 +73,10 @@ class Model:
             self._check_graph()
             self._typical = self._read_typical()
             blank = np.zeros((CROP_SIZE, CROP_SIZE), np.uint16)
-            self.tensors(blank, Look(mirrored=False))  # raises if the steps do not end at the card's size
+            try:
+                self.tensors(blank, Look(mirrored=False))
+            except (TypeError, ValueError, cv2.error) as error:
+                raise BadBundle(f"the card's steps do not run: {error}", path=str(bundle.root)) from error
 
     def _check_graph(self) -> None:
         """Compare the graph's inputs and outputs with those that the card promises."""
