@@ -38,6 +38,7 @@ from kellgren.study.cells import Cell
 from kellgren.study.laboratory import Settings
 from kellgren.study.plan import Row
 from kellgren.vocabulary import MISSING, READINGS
+from kellgren.writing import write_json
 
 PART_BYTES: Final = 15 * 2**20
 SUMMARY: Final = "summary.json"
@@ -92,7 +93,7 @@ def train(arguments: argparse.Namespace) -> None:
         "data_sha256": dataset.sha256(),
         "runs": [summarise(title, cell, tuple(evaluations)) for title, cell in runs],
     }
-    cells.write(arguments.out / SUMMARY, summary)
+    write_json(arguments.out / SUMMARY, summary)
     show(summary)
 
 
@@ -197,7 +198,7 @@ def pack(arguments: argparse.Namespace) -> None:
     content = archive.getvalue()
     for index, start in enumerate(range(0, len(content), PART_BYTES)):
         (arguments.to / f"session.zip.{index:02}").write_bytes(content[start : start + PART_BYTES])
-    cells.write(arguments.to / SUMMARY, summary | {"weights_left_out": left_out})
+    write_json(arguments.to / SUMMARY, summary | {"weights_left_out": left_out})
     print(
         f"{len(content) / 2**20:.1f} MiB in {arguments.to}; weights left out: {', '.join(left_out) or 'none'}"
     )

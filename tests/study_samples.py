@@ -9,6 +9,7 @@ import numpy as np
 from kellgren.report.table import TableWriter, columns
 from kellgren.study import cells, plan
 from kellgren.study.laboratory import STUDY
+from kellgren.writing import write_json
 
 
 def small(**changes):
@@ -88,7 +89,7 @@ def study_folder(tmp_path, *, answered=("one", "two"), seeds=(0,), folds=(), vot
             (folder / "metrics.json").write_text("{}")
             cost = {"parameters": 2_000_000, "macs": 10**9, "epochs": 5, "best_epoch": 4, "stopped": None}
             cost |= {"train_seconds": 90.0, "peak_bytes": 2**30, "machine": "a machine"}
-            cells.write(folder.parents[1] / cells.COST, cost)
+            write_json(folder.parents[1] / cells.COST, cost)
     folder = tmp_path / "test-small"
     folder.mkdir()
     study = {"plan": asdict(chosen), "size": "small", "data": "d", "data_sha256": "0", "test_data": None}

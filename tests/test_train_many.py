@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import train_many  # noqa: E402 - lies beside the package
 from kellgren import data  # noqa: E402
-from kellgren.study import cells  # noqa: E402
+from kellgren.writing import write_json  # noqa: E402
 
 
 def arguments(tmp_path, **changes):
@@ -64,7 +64,7 @@ def test_weights_travel_in_parts(tmp_path, monkeypatch):
         (run / "log.jsonl").write_text("")
         (run / "last.pt").write_bytes(b"not wanted")
         runs.append({"key": key, "recipe": key, "title": key})
-    cells.write(out / train_many.SUMMARY, {"runs": runs})
+    write_json(out / train_many.SUMMARY, {"runs": runs})
     monkeypatch.setattr(train_many, "PART_BYTES", 1000)
     parts, back = tmp_path / "parts", tmp_path / "back"
     one = len(train_many.rounded(out / "cells" / "aaaa" / "run" / "best.pt"))

@@ -6,9 +6,12 @@ Each message says what was wrong with which file, and what to do about it. A cal
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 
 class KellgrenError(Exception):
@@ -32,7 +35,43 @@ class KellgrenError(Exception):
         return f"{self.message}; {self.remedy}" if self.remedy else self.message
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}" if self.path is not None else self.reason
+        return f"{printable(str(self.path))}: {self.reason}" if self.path is not None else self.reason
+
+
+class WrongUse(KellgrenError, ValueError):
+    """The caller asked for something that cannot be: an unknown word, a path that does not exist."""
+
+
+class CannotWrite(KellgrenError):
+    """A result cannot be written: the disk is full, the folder is read-only, removed, or cannot be made."""
+
+    @classmethod
+    def because(cls, error: OSError, path: Path | str) -> Self:
+        """The error in plain words, for what the system said of writing to `path`."""
+        words = _WRITE_ERRORS.get(error.errno or 0)
+        if words is None:
+            words = f"it cannot be written ({error.strerror or error})"
+        return cls(words, path=path)
+
+
+_WRITE_ERRORS: Final = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than this disk allows",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "there is no permission to write here",
+    errno.EPERM: "there is no permission to write here",
+    errno.ENOENT: "the folder is not there, or was removed meanwhile",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "there is a file of that name",
+    errno.EISDIR: "there is a folder of that name",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.EIO: "the disk reports an error",
+}
+
+
+class FolderInUse(KellgrenError):
+    """Another process is writing into the output folder."""
 
 
 class UnreadableImage(KellgrenError):
@@ -65,6 +104,36 @@ class MissingExtra(KellgrenError):
     def __init__(self, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the '{extra}' extra", remedy=f"pip install 'kellgren[{extra}]'")
         self.extra = extra
+
+
+def printable(name: str) -> str:
+    r"""A name in which what cannot be printed is written out: `\x1b`, `\xff`, `\u202e`.
+
+    Args:
+        name: As the file system or an archive gives it; bytes that are not UTF-8 are surrogates (PEP 383).
+    """
+    return name if name.isprintable() else "".join(map(_shown, name))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def closest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known word that a misspelt one is most like, None if it is like none."""
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A remedy for an unknown word: the known one that is most like it, or all of them."""
+    names = tuple(known)
+    match = closest(word, names)
+    return f"did you mean {match!r}?" if match is not None else f"known: {', '.join(names)}"
 
 
 EXTRAS: Final[dict[str, tuple[str, ...]]] = {

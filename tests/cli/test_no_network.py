@@ -1,8 +1,8 @@
 """No connection that the user did not name: grade, evaluate and models check open no socket.
 
-Nor do they write anything but their output. Where a network namespace can be made (Linux), each command runs in
-an empty one under strace, so that native code is watched as well; in CI a missing strace is a failure there, not
-a skip. Elsewhere `socket.socket` is patched.
+Nor do they write anything but their output. Where a network namespace can be made (Linux), each command
+runs in an empty one under strace, so that native code is watched as well; in CI a missing strace is a
+failure there, not a skip. Elsewhere `socket.socket` is patched.
 """
 
 import os

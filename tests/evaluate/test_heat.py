@@ -14,6 +14,7 @@ from kellgren.evaluate import discrimination, evaluation, heat, roc
 from kellgren.grade.grader import Grader
 from kellgren.model import bundle
 from kellgren.model.predict import Model
+from kellgren.writing import write_json
 from stub_bundle import CropsOnly, card
 
 
@@ -156,7 +157,6 @@ def test_a_mirrored_knee_is_seen_where_it_was_before_the_mirror(tmp_path, stub_s
 @pytest.fixture
 def study(stub, phantom_set, tmp_path):
     """A study of a row with maps, one that is not trained, and a vote."""
-    from kellgren.study import cells
     from kellgren.study.laboratory import STUDY
 
     dataset = data.load(phantom_set)
@@ -179,7 +179,7 @@ def study(stub, phantom_set, tmp_path):
         "evaluation": "val",
         "cells": {"at 96": [{"key": "one"}], "open": [{"key": "two"}]},
     }
-    cells.write(folder / STUDY, document)
+    write_json(folder / STUDY, document)
     return folder
 
 

@@ -18,6 +18,7 @@ from kellgren.errors import BadDataset, BadRecipe  # noqa: E402
 from kellgren.model import bundle  # noqa: E402
 from kellgren.study import cell_process, cells, laboratory, plan, predictions, released, table  # noqa: E402
 from kellgren.study.laboratory import Settings  # noqa: E402
+from kellgren.writing import write_json  # noqa: E402
 
 EPOCHS = 8
 
@@ -100,7 +101,7 @@ def study(training_set, tmp_path_factory):
 def _leave(cell, job):
     """Start a worker, and end it after its first epoch as the end of its parent does: without a farewell."""
     cells.describe(cell)
-    cells.write(cell.folder / "job.json", job)
+    write_json(cell.folder / "job.json", job)
     with (cell.folder / cells.LOG).open("w") as log:
         process = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "kellgren.study.cell_process", str(cell.folder / "job.json")],

@@ -31,6 +31,7 @@ from kellgren.study.laboratory import STUDY
 from kellgren.study.plan import Row
 from kellgren.train import documents
 from kellgren.train.graders import recipe as recipes
+from kellgren.writing import write_json
 from study_samples import one_hot, small, study_folder, write_predictions
 
 PAPERS = {
@@ -571,7 +572,7 @@ def test_several_folds_and_one_vote_of_all(tmp_path):
     assert both["cost"]["parameters"] == 2 * 3 * 2_000_000, "six networks vote"
     assert both["figures"]["KL.accuracy"]["seed_low"] == both["figures"]["KL.accuracy"]["seed_high"]
     assert "0 (folds 0, 1, 2)" in markdown.render(document)
-    cells.write(tmp_path / "cells" / "two01" / cells.FAILED, {"reason": "no memory"})
+    write_json(tmp_path / "cells" / "two01" / cells.FAILED, {"reason": "no memory"})
     (tmp_path / "cells" / "two01" / "evaluations" / "val" / "metrics.json").unlink()
     assert table.build(folder, draws=100)["rows"][1]["state"] == "seed 0 fold 1 failed: no memory"
 
@@ -624,7 +625,7 @@ def test_state_of_a_cell(tmp_path):
     (tmp_path / "run" / "log.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n')
     assert cells.status(tmp_path, "val", 5) == "begun: 2 of 5 epochs"
     assert cells.status(tmp_path, "val", 2) == "trained, not graded yet"
-    cells.write(tmp_path / cells.FAILED, {"reason": "the loss is nan"})
+    write_json(tmp_path / cells.FAILED, {"reason": "the loss is nan"})
     assert cells.status(tmp_path, "val", 5) == "failed: the loss is nan"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from kellgren.model import bundle as bundles
 from kellgren.parallel import Track, processors
 from kellgren.simulate import draw_crop, write_png
 from kellgren.vocabulary import Side
+from kellgren.writing import whole_folder
 
 
 @contextlib.contextmanager
@@ -32,16 +32,8 @@ def replacing(out: Path) -> Iterator[Path]:
     """
     if out.exists() and any(out.iterdir()) and not (out / bundles.CARD).is_file():
         raise BadBundle("the folder is not empty and holds no bundle", path=out, remedy="use another --out")
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if out.exists():
-            shutil.rmtree(out)
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with whole_folder(out) as folder:
+        yield folder
 
 
 def golden_images() -> dict[str, tuple[bytes, Side]]:

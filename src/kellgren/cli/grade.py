@@ -61,12 +61,12 @@ def grade(
     """
     from kellgren import locate, measure
     from kellgren.cli import progress
+    from kellgren.errors import printable
     from kellgren.grade import batch
     from kellgren.grade.grader import Grader
     from kellgren.model import bundle
     from kellgren.parallel import processors
     from kellgren.read import read_bytes, read_metadata
-    from kellgren.read.names import printable
     from kellgren.report.record import RunRecord
     from kellgren.report.table import TableWriter, columns
     from kellgren.writing import write_json

@@ -13,7 +13,6 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final, cast
@@ -21,7 +20,7 @@ from typing import Final, cast
 import numpy as np
 import numpy.typing as npt
 
-from kellgren.errors import BadDataset
+from kellgren.errors import BadDataset, closest
 from kellgren.vocabulary import MISSING, READINGS, TASKS, Side, oa_from_kl
 
 IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".dcm"})
@@ -270,9 +269,9 @@ def check_split(split: str, path: Path, line: int) -> None:
         raise BadDataset(f"line {line}: no split", path=path, remedy=f"use {', '.join(SPLITS)} or a name")
     word = re.sub(r"[^a-z]", "", split.casefold())
     known = {re.sub(r"[^a-z]", "", name): name for name in SPLITS} | _OTHER_WORDS
-    near = get_close_matches(word, known, n=1, cutoff=0.8)
-    if near:
-        meant = known[near[0]]
+    near = closest(word, known, cutoff=0.8)
+    if near is not None:
+        meant = known[near]
         raise BadDataset(
             f"line {line}: split {split!r}", path=path, remedy=f"write {meant!r}, if it is meant"
         )

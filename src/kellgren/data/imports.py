@@ -7,6 +7,7 @@ command. A file appears under its name only when it is whole.
 from __future__ import annotations
 
 import csv
+import io
 import os
 import zipfile
 from collections import Counter
@@ -18,6 +19,7 @@ from typing import Final
 from kellgren.data.folder import IMAGE_SUFFIXES, ImageRef, iter_images
 from kellgren.data.inventory import Entry, from_path
 from kellgren.errors import BadDataset
+from kellgren.writing import write_bytes, write_text
 
 KNEE_FILMS: Final = "Fixed Flexion Knee"
 """Part of the OAI's series description of the films that the readings are of."""
@@ -189,17 +191,14 @@ def _bring(image: ImageRef, target: Path, *, link: bool) -> bool:
     if data is None:
         os.link(image.path, target)
         return True
-    part = target.with_name(f".{target.name}.part")  # hidden files are no images of a data set
-    part.write_bytes(data)
-    part.replace(target)
+    write_bytes(target, data)
     return True
 
 
 def write_table(path: Path, rows: list[dict[str, str]]) -> None:
     """Write a CSV table whole or not at all; the first row names the columns."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    part.replace(path)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

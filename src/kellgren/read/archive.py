@@ -18,9 +18,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Final
 
-from kellgren.errors import UnreadableImage
+from kellgren.errors import UnreadableImage, printable
 from kellgren.read.limits import Limits
-from kellgren.read.names import printable
 
 _MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06")  # a first member; the end of an empty archive
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from kellgren.errors import UnreadableImage
+from kellgren.errors import UnreadableImage, printable
 from kellgren.read import archive
 from kellgren.read.limits import DEFAULT_LIMITS, Limits
-from kellgren.read.names import printable
 
 Kind = Literal["DICOM", "PNG", "JPEG", "TIFF", "WEBP"]
 

@@ -1,4 +1,4 @@
-"""File names: how they are shown, where their suffix begins, and which of them are names of images."""
+"""File names: where their suffix begins, and which of them are names of images."""
 
 from __future__ import annotations
 
@@ -17,24 +17,6 @@ IMAGE_SUFFIXES: Final = frozenset(
 # File IDs on media (PS3.10 8.2) and instance UIDs: no suffix, or one that is a number.
 _DICOM_NAME: Final = re.compile(r"[A-Za-z_-]*\d[\w-]*|[\w.-]*\.\d+", re.ASCII)
 _INDEX: Final = "DICOMDIR"
-
-
-def printable(name: str) -> str:
-    r"""Return a name with what cannot be printed written out: `\x1b`, `\xff`, `\u202e`.
-
-    Args:
-        name: As the file system or an archive gives it; bytes that are not UTF-8 are surrogates (PEP 383).
-    """
-    return name if name.isprintable() else "".join(map(_shown, name))
-
-
-def _shown(character: str) -> str:
-    if character.isprintable():
-        return character
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        code -= 0xDC00
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def image_stem(name: PurePath | str) -> str:

@@ -13,6 +13,7 @@ from kellgren._version import __version__
 from kellgren.errors import KellgrenError
 from kellgren.grade.assessment import Assessment
 from kellgren.vocabulary import FEATURES, FURTHER_FEATURES
+from kellgren.writing import Lines
 
 Cell = str | int | float | bool | None
 Row = dict[str, Cell]
@@ -91,18 +92,28 @@ def cell_text(value: Cell) -> str:
     return str(value)
 
 
+def csv_line(cells: Iterable[str]) -> str:
+    """One line of a CSV file, with its end."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
+
+
 class TableWriter:
     """Writes a CSV file row by row, each whole row at once, so that an interrupted run leaves whole rows.
 
     Args:
         path: The file; overwritten.
         names: The columns.
+
+    Raises:
+        CannotWrite: If the system does not let it be written, here and in `write`.
     """
 
     def __init__(self, path: Path, names: tuple[str, ...]) -> None:
         self._names = names
-        self._file = path.open("w", encoding="utf-8", newline="")
-        self._put(names)
+        self._lines = Lines(path)
+        self._lines.append(csv_line(names))
 
     def __enter__(self) -> Self:
         return self
@@ -110,7 +121,7 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._lines.close()
 
     def write(self, row: Mapping[str, Cell]) -> None:
         """Add one row.
@@ -121,10 +132,4 @@ class TableWriter:
         unknown = row.keys() - set(self._names)
         if unknown:
             raise KeyError(f"no column for {sorted(unknown)}")
-        self._put([cell_text(row.get(name)) for name in self._names])
-
-    def _put(self, cells: Iterable[str]) -> None:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(cells)
-        self._file.write(line.getvalue())
-        self._file.flush()
+        self._lines.append(csv_line(cell_text(row.get(name)) for name in self._names))

@@ -5,7 +5,6 @@ A crash is one failed row, and the memory of a training is given back when it en
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -39,6 +38,7 @@ from kellgren.train.graders import train as training
 from kellgren.train.graders.recipe import Recipe
 from kellgren.train.hardware import Hardware
 from kellgren.train.run import LOG, Run, silent
+from kellgren.writing import locked, whole_folder, write_json
 
 log = logging.getLogger("kellgren.train.study")
 
@@ -93,20 +93,6 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-@contextlib.contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Be the only process that works in a cell, where the system can lock files; wait until it is so."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def work(job: Job) -> None:
     """Train what is not trained, export, and evaluate.
 
@@ -120,7 +106,7 @@ def work(job: Job) -> None:
     if not (bundle / bundles.CARD).is_file():
         _train(job, recipe, dataset, run, chosen)
     if not (folder / cells.COST).is_file():
-        cells.write(folder / cells.COST, _cost(recipe, run, chosen))
+        write_json(folder / cells.COST, _cost(recipe, run, chosen))
     if job.bundle and not (bundle / bundles.CARD).is_file():
         export.export_run(run, dataset.root, bundle, track=silent)
     for name, (root, split) in job.evaluations.items():
@@ -216,9 +202,8 @@ def _evaluate(bundle: Path, dataset: DataSet, split: str, out: Path, test_looks:
         test_looks=test_looks,
         progress=lambda knees, total: silent(knees, total, ""),
     )
-    partial = out.with_name(out.name + ".partial")
-    evaluation.write(found, grader, partial)
-    partial.rename(out)
+    with whole_folder(out) as folder:
+        evaluation.write(found, grader, folder)
 
 
 def _answer(recipe: Recipe, run: Path, dataset: DataSet, out: Path, chosen: Hardware) -> None:
@@ -239,7 +224,7 @@ def main(path: str) -> int:
     logging.getLogger("kellgren.train").setLevel(logging.INFO)
     try:
         job = Job(**json.loads(Path(path).read_text(encoding="utf-8")))
-        with claimed(Path(job.folder)):
+        with locked(Path(job.folder), wait=True):
             work(job)
     except KellgrenError as error:
         sys.stderr.write(f"{error}\n")

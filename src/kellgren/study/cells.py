@@ -24,6 +24,7 @@ from kellgren.model import bundle as bundles
 from kellgren.train import checkpoint
 from kellgren.train.graders import recipe as recipes
 from kellgren.train.graders.recipe import Recipe
+from kellgren.writing import write_json
 
 CODE: Final = "1"
 """To be raised when a change of the training code changes what comes out: cells are then trained anew."""
@@ -228,15 +229,8 @@ def finished(run: Path, epochs: int) -> bool:
 def describe(cell: Cell) -> None:
     """Write `cell.json`, and take away what an earlier failure left."""
     cell.folder.mkdir(parents=True, exist_ok=True)
-    write(cell.folder / DESCRIPTION, cell.identity)
+    write_json(cell.folder / DESCRIPTION, cell.identity)
     (cell.folder / FAILED).unlink(missing_ok=True)
-
-
-def write(path: Path, document: dict[str, Any]) -> None:
-    """Write JSON whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def read(path: Path) -> dict[str, Any] | None:

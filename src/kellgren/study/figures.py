@@ -8,10 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from kellgren.errors import BadRecipe
+from kellgren.errors import BadRecipe, nearest
 from kellgren.evaluate import metrics
 from kellgren.evaluate.assemble import OF_CONFUSION, PER_GRADE
-from kellgren.train.documents import nearest
 from kellgren.vocabulary import TASKS, FloatArray
 
 OF_TASK: Final = (*OF_CONFUSION, "auc_macro", "ece", "brier", "nll")

@@ -30,6 +30,7 @@ from kellgren.study.cells import Cell
 from kellgren.study.plan import Plan, Row
 from kellgren.study.released import Released
 from kellgren.vocabulary import KL
+from kellgren.writing import write_json
 
 log = logging.getLogger("kellgren.study")
 
@@ -104,7 +105,7 @@ def run(chosen: Plan, settings: Settings) -> Path:
     bundles = _released(chosen, settings, dataset)
     folder, document = _document(chosen, settings, dataset, judged, by_row, bundles)
     folder.mkdir(parents=True, exist_ok=True)
-    cells.write(folder / STUDY, document)
+    write_json(folder / STUDY, document)
     looks = count_test_look(folder, settings.split) if chosen.split == "val" else 0
     evaluations = _evaluations(chosen, settings, dataset, judged, document["evaluation"])
     for one in bundles:
@@ -337,11 +338,11 @@ def _train(title: str, cell: Cell, job: dict[str, Any], share: list[int], stop: 
     cells.describe(cell)
     if cell.before is not None and not (cell.before.folder / cells.COST).is_file():
         reason = f"cell {cell.before.key}, from which it starts, is not trained"
-        cells.write(cell.folder / cells.FAILED, {"reason": reason, "code": None})
+        write_json(cell.folder / cells.FAILED, {"reason": reason, "code": None})
         log.warning("%s: %s", title, reason)
         return
     path = cell.folder / "job.json"
-    cells.write(path, job)
+    write_json(path, job)
     started = time.monotonic()
     with (cell.folder / cells.LOG).open("a", encoding="utf-8") as stream:
         process = subprocess.Popen(  # noqa: S603 - ourselves
@@ -358,7 +359,7 @@ def _train(title: str, cell: Cell, job: dict[str, Any], share: list[int], stop: 
     minutes = (time.monotonic() - started) / 60
     if code:
         reason = _reason(cell, code)
-        cells.write(cell.folder / cells.FAILED, {"reason": reason, "code": code})
+        write_json(cell.folder / cells.FAILED, {"reason": reason, "code": code})
         log.warning("%s failed after %.1f min: %s", title, minutes, reason)
         return
     cells.remove_scratch(cell)

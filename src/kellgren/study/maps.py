@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from kellgren.data import DataSet
-from kellgren.errors import BadDataset, BadRecipe
+from kellgren.errors import BadDataset, BadRecipe, nearest
 from kellgren.evaluate import heat
 from kellgren.evaluate.evaluation import TEST_SPLITS
 from kellgren.grade.grader import Grader
 from kellgren.model import bundle as bundles
 from kellgren.study import cells, predictions
 from kellgren.study.laboratory import STUDY
-from kellgren.train.documents import nearest
 
 FOLDER = "heat"
 

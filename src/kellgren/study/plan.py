@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 import yaml
 
-from kellgren.errors import BadRecipe
+from kellgren.errors import BadRecipe, nearest
 from kellgren.model.decision import DecisionRule
 from kellgren.study import figures
 from kellgren.train import documents
@@ -141,7 +141,7 @@ class Plan:
         """
         names = tuple(row.name for row in self.rows)
         if name not in names:
-            raise BadRecipe(f"plan {self.name!r}: no row {name!r}", remedy=documents.nearest(name, names))
+            raise BadRecipe(f"plan {self.name!r}: no row {name!r}", remedy=nearest(name, names))
         return self.rows[names.index(name)]
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
@@ -182,7 +182,7 @@ def load(name_or_path: str, *, size: str = "full") -> Plan:
             encoding="utf-8"
         )
     else:
-        raise BadRecipe(f"no plan {name_or_path!r}", remedy=documents.nearest(name_or_path, available()))
+        raise BadRecipe(f"no plan {name_or_path!r}", remedy=nearest(name_or_path, available()))
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -190,7 +190,7 @@ def load(name_or_path: str, *, size: str = "full") -> Plan:
     if not isinstance(values, dict):
         raise BadRecipe("a plan is a mapping", path=path)
     if size not in SIZES:
-        raise BadRecipe(f"no size {size!r}", remedy=documents.nearest(size, SIZES))
+        raise BadRecipe(f"no size {size!r}", remedy=nearest(size, SIZES))
     return from_dict({"name": path.stem, **values}, size=size)
 
 
@@ -273,9 +273,7 @@ def _of_size(value: Any, size: str, where: str) -> list[Any]:  # noqa: ANN401 - 
     if isinstance(value, dict):
         for key in value:
             if key not in SIZES:
-                raise BadRecipe(
-                    f"plan.rows: {where}: no size {key!r}", remedy=documents.nearest(str(key), SIZES)
-                )
+                raise BadRecipe(f"plan.rows: {where}: no size {key!r}", remedy=nearest(str(key), SIZES))
         value = value.get(size, [])
     if not isinstance(value, list):
         raise BadRecipe(f"plan.rows: {where} is {value!r}, not a list")
@@ -301,9 +299,7 @@ def _check(plan: Plan, known: tuple[str, ...]) -> None:
         figures.parse(figure)
     for printed in plan.printed:
         if printed.row not in known:
-            raise BadRecipe(
-                f"plan.printed: no row {printed.row!r}", remedy=documents.nearest(printed.row, known)
-            )
+            raise BadRecipe(f"plan.printed: no row {printed.row!r}", remedy=nearest(printed.row, known))
 
 
 def _check_row(plan: Plan, row: Row, before: list[str]) -> None:
@@ -333,7 +329,7 @@ def _check_row(plan: Plan, row: Row, before: list[str]) -> None:
     _check_decision(row, where)
     known = documents.available()
     if row.recipe and Path(row.recipe).suffix not in (".yaml", ".yml") and row.recipe not in known:
-        raise BadRecipe(f"{where}: no recipe {row.recipe!r}", remedy=documents.nearest(row.recipe, known))
+        raise BadRecipe(f"{where}: no recipe {row.recipe!r}", remedy=nearest(row.recipe, known))
 
 
 def _check_start(plan: Plan, row: Row, before: list[str]) -> None:
@@ -353,9 +349,7 @@ def _check_decision(row: Row, where: str) -> None:
         raise BadRecipe(f"{where}: only soft votes have a decision, {row.vote.rule} ones count ballots")
     for task in row.vote.decision:
         if task not in TASKS:
-            raise BadRecipe(
-                f"{where}: decision: no task {task!r}", remedy=documents.nearest(task, tuple(TASKS))
-            )
+            raise BadRecipe(f"{where}: decision: no task {task!r}", remedy=nearest(task, tuple(TASKS)))
 
 
 def _remove(values: dict[str, Any], path: str, row: str) -> None:
@@ -365,9 +359,7 @@ def _remove(values: dict[str, Any], path: str, row: str) -> None:
         target = target.get(key) if isinstance(target, dict) else None
     if not isinstance(target, dict) or last not in target:
         known = tuple(map(str, target)) if isinstance(target, dict) else tuple(TASKS)
-        raise BadRecipe(
-            f"row {row!r}: without: the recipe has no {path!r}", remedy=documents.nearest(last, known)
-        )
+        raise BadRecipe(f"row {row!r}: without: the recipe has no {path!r}", remedy=nearest(last, known))
     del target[last]
 
 

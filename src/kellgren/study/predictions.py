@@ -20,7 +20,7 @@ from kellgren.model.calibrators import softmax
 from kellgren.model.decision import decide
 from kellgren.report.table import Row, TableWriter, columns
 from kellgren.vocabulary import MISSING, TASKS, FloatArray, IntArray
-from kellgren.writing import write_json
+from kellgren.writing import whole_folder, write_json
 
 if TYPE_CHECKING:
     from kellgren.train.graders.recipe import Recipe
@@ -193,25 +193,12 @@ def write_probabilities(
     probabilities = {task: softmax(logits[task]) for task in tasks}
     decided = {task: decide(probabilities[task], recipe.decision.get(task, "argmax")) for task in tasks}
     truth = {task: dataset.grades(task) for task in tasks if (dataset.grades(task) != MISSING).any()}
-    partial = out.with_name(out.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
     model = f"{recipe.name} (not a bundle: uncalibrated, no test-time looks)"
-    write_rows(
-        partial / "predictions.csv",
-        [
-            {
-                "name": knee.name,
-                "split": knee.split,
-                "patient": knee.patient,
-                "file": knee.name,
-                "model": model,
-            }
-            for knee in dataset
-        ],
-        probabilities,
-        decided,
-        {task: dataset.grades(task) for task in tasks},
-    )
+    about: list[Row] = [
+        {"name": knee.name, "split": knee.split, "patient": knee.patient, "file": knee.name, "model": model}
+        for knee in dataset
+    ]
+    grades = {task: dataset.grades(task) for task in tasks}
     metrics = assemble_metrics(
         probabilities,
         decided,
@@ -222,8 +209,9 @@ def write_probabilities(
         data_sha256=dataset.sha256(),
         model=model,
     )
-    write_json(partial / "metrics.json", metrics)
-    partial.rename(out)
+    with whole_folder(out) as folder:
+        write_rows(folder / "predictions.csv", about, probabilities, decided, grades)
+        write_json(folder / "metrics.json", metrics)
 
 
 def write_rows(

@@ -17,6 +17,7 @@ from kellgren.model import bundle as bundles
 from kellgren.model.bundle import Bundle
 from kellgren.parallel import processors
 from kellgren.study import cells
+from kellgren.writing import whole_folder, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +106,11 @@ def judge(chosen: Released, evaluations: dict[str, tuple[str, str]], *, fold: in
         test_looks: How often a test split has been read.
     """
     chosen.folder.mkdir(parents=True, exist_ok=True)
-    cells.write(
+    write_json(
         chosen.folder / cells.DESCRIPTION,
         {"bundle": chosen.bundle.card.title, "training": json.loads(json.dumps(chosen.learned))},
     )
-    cells.write(chosen.folder / cells.COST, _cost(chosen))
+    write_json(chosen.folder / cells.COST, _cost(chosen))
     open_ = {name: where for name, where in evaluations.items() if not _there(chosen, name)}
     if not open_:
         return
@@ -125,9 +126,8 @@ def judge(chosen: Released, evaluations: dict[str, tuple[str, str]], *, fold: in
             progress=lambda knees, total: iter(knees),
         )
         out = chosen.folder / "evaluations" / name
-        partial = out.with_name(out.name + ".partial")
-        evaluation.write(found, grader, partial)
-        partial.rename(out)
+        with whole_folder(out) as folder:
+            evaluation.write(found, grader, folder)
 
 
 def _there(chosen: Released, name: str) -> bool:

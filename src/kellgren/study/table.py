@@ -20,6 +20,7 @@ from kellgren.study.laboratory import STUDY
 from kellgren.study.plan import Plan, Printed
 from kellgren.study.rows import Found
 from kellgren.vocabulary import FEATURES
+from kellgren.writing import write_json, write_text
 
 _CSV: Final = (
     *(
@@ -67,9 +68,9 @@ def build(folder: Path, *, draws: int = DRAWS) -> dict[str, Any]:
     study: dict[str, Any] = json.loads((folder / STUDY).read_text(encoding="utf-8"))
     found = rows.find(folder.parent, study, draws=draws)
     document = _document(study, found, draws=draws)
-    cells.write(folder / "table.json", document)
-    (folder / "table.csv").write_text(_csv(document), encoding="utf-8")
-    (folder / "table.md").write_text(markdown.render(document), encoding="utf-8")
+    write_json(folder / "table.json", document)
+    write_text(folder / "table.csv", _csv(document))
+    write_text(folder / "table.md", markdown.render(document))
     return document
 
 

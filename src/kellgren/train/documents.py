@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import difflib
 import typing
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -17,7 +16,7 @@ from typing import Any, Literal
 
 import yaml
 
-from kellgren.errors import BadRecipe
+from kellgren.errors import BadRecipe, nearest
 
 
 def available() -> tuple[str, ...]:
@@ -114,12 +113,6 @@ def _assign(target: Any, keys: Sequence[str], value: Any, path: str) -> None:
             target[place] = value
         else:
             target = target.setdefault(place, {}) if isinstance(target, dict) else target[place]
-
-
-def nearest(word: str, known: tuple[str, ...]) -> str:
-    """A remedy: the known word that is most like the given one, or all of them."""
-    match = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(known)}"
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from kellgren.train.graders import networks
 from kellgren.train.graders.networks.trained import read
 from kellgren.train.graders.recipe import Recipe
 from kellgren.train.hardware import Hardware
+from kellgren.writing import whole
 
 log = logging.getLogger(__name__)
 
@@ -211,9 +212,8 @@ def _record_beside(trained: Path) -> dict[str, Any]:
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write whole or not at all."""
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    with whole(path) as file:
+        torch.save(state, file)
 
 
 def commit() -> str | None:

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from kellgren.errors import BadBundle, BadRecipe
+from kellgren.errors import BadBundle, BadRecipe, nearest
 from kellgren.model import steps
 from kellgren.model.calibrators import Method
 from kellgren.model.decision import DecisionRule
-from kellgren.train.documents import available, build, document, merge, nearest, override
+from kellgren.train.documents import available, build, document, merge, override
 from kellgren.vocabulary import TASKS
 
 __all__ = [

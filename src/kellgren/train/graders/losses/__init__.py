@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from kellgren.errors import BadRecipe
+from kellgren.errors import BadRecipe, nearest
 from kellgren.train.graders.losses.cross_entropy import CrossEntropy, soft_ordinal
 from kellgren.train.graders.losses.cumulative import Coral, Corn
 from kellgren.train.graders.losses.focal import Focal
@@ -57,9 +56,7 @@ def build(loss: Loss, classes: int) -> Objective:
         BadRecipe: Unknown kind, or settings that do not fit the number of classes.
     """
     if loss.kind not in KINDS:
-        match = difflib.get_close_matches(loss.kind, KINDS, n=1)
-        remedy = f"did you mean {match[0]!r}?" if match else f"known: {', '.join(KINDS)}"
-        raise BadRecipe(f"loss.kind: unknown loss {loss.kind!r}", remedy=remedy)
+        raise BadRecipe(f"loss.kind: unknown loss {loss.kind!r}", remedy=nearest(loss.kind, KINDS))
     return KINDS[loss.kind](loss, classes)
 
 

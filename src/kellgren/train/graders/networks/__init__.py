@@ -15,9 +15,8 @@ from typing import Final
 
 from torch import nn
 
-from kellgren.errors import BadRecipe
+from kellgren.errors import BadRecipe, nearest
 from kellgren.train import checkpoint
-from kellgren.train.documents import nearest
 from kellgren.train.graders.networks import antony, dual_stream, multi_task, oa_men, tiulpin, wang
 from kellgren.train.graders.networks.backbone import Features, features, load_initial, weights_file
 from kellgren.train.graders.networks.heads import Explained, KneeNet, Outputs, heads_of, maps_of

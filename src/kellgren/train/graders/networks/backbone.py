@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 from timm.models.vgg import VGG
 from torch import Tensor, nn
 
-from kellgren.errors import BadRecipe
-from kellgren.train.documents import nearest
+from kellgren.errors import BadRecipe, closest, nearest
 from kellgren.train.graders.recipe import Network
 
 TORCHVISION: Final = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0")
@@ -111,8 +110,8 @@ def features(
 
 
 def _likely(name: str, known: tuple[str, ...]) -> str:
-    likely = nearest(name, known)
-    return likely if likely.startswith("did you mean") else "timm.list_models() lists the known ones"
+    likely = closest(name, known)
+    return f"did you mean {likely!r}?" if likely else "timm.list_models() lists the known ones"
 
 
 class _Trunk(nn.Sequential):
