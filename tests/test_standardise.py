@@ -118,11 +118,38 @@ def test_an_inverted_raster_is_turned_over_and_noted():
     assert negative.polarity_source == upright.polarity_source == "image"
 
 
-def test_plain_evidence_overrules_the_header_and_says_so():
+def test_the_header_stands_against_the_margins_but_is_doubted():
     film = standardised(dicom(4095 - STORED, photometric="MONOCHROME2"))
-    assert film.polarity_source == "image"
-    assert "MONOCHROME2" in film.notes[0]
+    assert (film.polarity_source, film.polarity_doubt, film.inverted) == ("header", True, False)
+    assert film.flags == film.notes == ()
+    assert not REFERENCE.polarity_doubt
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_better_judge_overrules_the_header_with_a_flag(photometric):
+    stored = 4095 - STORED if photometric == "MONOCHROME2" else STORED
+    film = standardise(radiograph(stored, photometric=photometric), inverted=True)
+    assert (film.polarity_source, film.polarity_doubt) == ("image", False)
+    assert photometric in film.flags[0]
     assert np.abs(film.pixels.astype(int) - REFERENCE.pixels).max() <= FEW
+
+
+@pytest.mark.parametrize("photometric", [None, "MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("polarity", ["normal", "inverted"])
+def test_the_users_word_on_the_polarity_is_final(photometric, polarity):
+    film = standardise(radiograph(STORED, photometric=photometric, polarity=polarity))
+    bright = (photometric == "MONOCHROME1") == (polarity == "inverted")
+    expected = REFERENCE.pixels if bright else 65535 - REFERENCE.pixels
+    assert np.abs(film.pixels.astype(int) - expected).max() <= FEW
+    assert (film.polarity_source, film.polarity_doubt, film.flags) == ("user", False, ())
+
+
+def test_a_raster_is_always_open_to_a_better_judge():
+    assert standardise(radiograph(STORED)).polarity_doubt
+    film = standardise(radiograph(STORED), inverted=True)
+    assert film.inverted
+    assert not film.polarity_doubt
+    assert "inverted" in film.notes[0]
 
 
 def shaded(centre):
@@ -139,7 +166,7 @@ def test_weak_evidence_decides_for_a_raster_but_not_against_a_header():
     weak = shaded(0.3)
     assert "inverted" in standardise(radiograph(weak)).notes[0]
     film = standardise(radiograph(weak, photometric="MONOCHROME2"))
-    assert film.polarity_source == "header"
+    assert (film.polarity_source, film.polarity_doubt) == ("header", True)
     assert film.notes == ()
 
 

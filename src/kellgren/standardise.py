@@ -35,10 +35,8 @@ _MARGIN: Final = 2
 _CENTRE: Final = (slice(16, 48), slice(8, 56))
 
 INVERTED_ABOVE: Final = 0.12
-"""A raster whose margins are lighter than its centre by more than this share of the range is inverted."""
-
-OVERRULES_ABOVE: Final = 0.25
-"""The same for a film whose header states the polarity: only plain evidence overrules the header."""
+"""Margins that are lighter than the centre by more than this share of the range speak for an inverted image:
+a raster is turned over, a header is doubted."""
 
 # A step between neighbouring columns of the reduced film that is steeper than any limb's outline: the
 # straight edge of a collimator or a scanner's frame, whose white says nothing about the air.
@@ -53,7 +51,11 @@ class Film:
         pixels: (H, W) uint16, 0 (least dense) .. 65535 (most dense): bone is bright.
         spacing: Pixel spacing, if known.
         laterality: Side and its source.
-        polarity_source: `"header"` where the file's word was taken, `"image"` where the image decided.
+        inverted: Whether the film was turned over against the file's word, or, without one, as it was stored.
+        polarity_source: `"header"` where the file's word was taken, `"image"` where the image decided,
+            `"user"` where the user did.
+        polarity_doubt: Whether the polarity needs a second opinion: no header states it, or the margins
+            contradict the header (`kellgren.grade.polarity`).
         notes: Plain words for a reader, e.g. that the polarity tag contradicted the image.
         flags: Why a person must read the film whatever its grade, from reading it.
     """
@@ -61,23 +63,26 @@ class Film:
     pixels: npt.NDArray[np.uint16]
     spacing: Spacing | None
     laterality: Laterality
-    polarity_source: Literal["header", "image"]
+    inverted: bool
+    polarity_source: Literal["header", "image", "user"]
+    polarity_doubt: bool
     notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
 
 
-def standardise(radiograph: Radiograph) -> Film:
+def standardise(radiograph: Radiograph, *, inverted: bool | None = None) -> Film:
     """Bring a radiograph to the common grey scale.
 
     The 0.1st to 99.9th percentile of the modality values, padding aside, is stretched linearly over 0 ..
     65535, so that rescaling a film changes nothing. MONOCHROME1 films are turned over within that known
-    output range (DICOM PS3.3 C.7.6.3.1.2), not by their own maximum, which one marker would move. The image
-    itself is then asked for its polarity (`margin_excess`): for rasters, which state none, it decides;
-    for DICOM it overrules the header only when the evidence is plain, and a note says so. Padding
-    becomes 0.
+    output range (DICOM PS3.3 C.7.6.3.1.2), not by their own maximum, which one marker would move. The user's
+    word on the polarity decides; then the header stands; where there is neither, the margins decide
+    (`margin_excess`). What margins say is weak evidence, since collimation may be painted in any grey:
+    `polarity_doubt` asks for a better judge. Padding becomes 0.
 
     Args:
         radiograph: What `read` gave.
+        inverted: The better judge's word: whether the film is the negative of what the file says.
 
     Returns:
         The film, bone bright.
@@ -97,26 +102,35 @@ def standardise(radiograph: Radiograph) -> Film:
     if radiograph.photometric == "MONOCHROME1":
         np.subtract(_FULL, pixels, out=pixels)
 
-    notes = list(radiograph.notes)
-    by_header = radiograph.photometric is not None
-    excess = margin_excess(_without_padded_border(pixels, valid))
-    inverted = excess > (OVERRULES_ABOVE if by_header else INVERTED_ABOVE)
+    notes, flags = list(radiograph.notes), list(radiograph.flags)
+    header, stated = radiograph.photometric, radiograph.polarity
+    doubt = False
+    if stated is not None:
+        inverted = stated == "inverted"
+    elif inverted is None:
+        contradicted = margin_excess(_without_padded_border(pixels, valid)) > INVERTED_ABOVE
+        inverted = header is None and contradicted
+        doubt = header is None or contradicted
     if inverted:
         np.subtract(_FULL, pixels, out=pixels)
-        notes.append(
-            f"the header says {radiograph.photometric}, but bone is dark in the image; it was inverted"
-            if by_header
-            else "bone is dark in the image; it was inverted"
-        )
+        if stated is not None:
+            notes.append("bone is dark in the image, as the user says; it was inverted")
+        elif header is None:
+            notes.append("bone is dark in the image; it was inverted")
+        else:
+            flags.append(f"the header says {header}, but a joint is seen only with bright and dark exchanged")
+    source: Literal["header", "image", "user"] = "image" if header is None or inverted else "header"
     if radiograph.padding is not None:
         pixels[radiograph.padding] = 0
     return Film(
         pixels=pixels,
         spacing=radiograph.spacing,
         laterality=radiograph.laterality,
-        polarity_source="header" if by_header and not inverted else "image",
+        inverted=inverted,
+        polarity_source=source if stated is None else "user",
+        polarity_doubt=doubt,
         notes=tuple(notes),
-        flags=radiograph.flags,
+        flags=tuple(flags),
     )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from kellgren import locate, measure
 from kellgren.errors import NotAKnee
+from kellgren.grade import polarity
 from kellgren.grade import side as knee_side
 from kellgren.grade.assessment import Assessment, Grading, Overview
 from kellgren.grade.side import Orientation
@@ -29,7 +30,7 @@ from kellgren.parallel import processors
 from kellgren.read import DEFAULT_LIMITS, Limits, Metadata, Radiograph, Stated, read_bytes
 from kellgren.read.files import load as load_bytes
 from kellgren.read.metadata import NOTHING_STATED
-from kellgren.standardise import Film, standardise
+from kellgren.standardise import Film
 from kellgren.vocabulary import Side
 
 _OVERVIEW: Final = 640
@@ -136,8 +137,11 @@ class Grader:
 
         Result and errors are those of `grade`.
         """
-        film = standardise(radiograph)
-        joints = locate.frame(film.pixels, input, self.localiser, radiograph.path)
+        film, joints = polarity.settle(
+            radiograph,
+            lambda pixels: locate.frame(pixels, input, self.localiser, radiograph.path),
+            measure.packaged(),
+        )
         stated = film.laterality
         known = stated.side if len(joints) == 1 else None
         predictions = [self.model.predict(joint.pixels, known, maps=explain) for joint in joints]

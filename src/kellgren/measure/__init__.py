@@ -18,12 +18,13 @@ from kellgren.measure.contour import (
 )
 from kellgren.measure.drawing import Outline, outline
 from kellgren.measure.edge import Edges, refine
-from kellgren.measure.space import Compartment, JointSpace, joint_space, measure
+from kellgren.measure.space import LEAST_SCORE, Compartment, JointSpace, joint_space, measure
 
 __all__ = [
     "BUNDLE",
     "FEMUR_POINTS",
     "KEY_POINTS",
+    "LEAST_SCORE",
     "POINTS",
     "TIBIA_POINTS",
     "Compartment",

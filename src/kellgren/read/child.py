@@ -80,6 +80,7 @@ def _send_film(film: Radiograph, answers: IO[bytes]) -> None:
         "format": film.format,
         "notes": film.notes,
         "flags": film.flags,
+        "polarity": film.polarity,
     }
     pixels = np.ascontiguousarray(film.pixels).data.cast("B")
     padding = b"" if film.padding is None else np.packbits(film.padding).tobytes()

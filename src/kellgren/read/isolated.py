@@ -245,6 +245,7 @@ def _film(answer: Mapping[str, Any], stream: IO[bytes], path: Path, limits: Limi
         or answer["format"] not in get_args(Kind)
         or said["side"] not in (*get_args(Side), None)
         or said["source"] not in (*get_args(SideSource), None)
+        or answer["polarity"] not in ("normal", "inverted", None)
         or (spacing is not None and spacing["source"] not in ("calibrated", "detector", "user"))
     ):
         raise ValueError("words")
@@ -266,6 +267,7 @@ def _film(answer: Mapping[str, Any], stream: IO[bytes], path: Path, limits: Limi
         format=answer["format"],
         notes=tuple(str(note) for note in answer["notes"]),
         flags=tuple(str(flag) for flag in answer["flags"]),
+        polarity=answer["polarity"],
     )
 
 

@@ -13,11 +13,13 @@ from kellgren.read.radiograph import Laterality, Radiograph, Spacing
 from kellgren.read.spacing import decide_spacing, usable_mm
 from kellgren.vocabulary import Side
 
+Polarity = Literal["normal", "inverted"]
 View = Literal["AP", "PA", "lateral", "skyline", "oblique", "other"]
 
 KEYS: Final = ("file", "name", "barcode")
 """Columns that say which film a row is about; a table has one of them."""
 
+_POLARITIES: Final[dict[str, Polarity]] = {word: word for word in get_args(Polarity)}
 _VIEWS: Final[dict[str, View]] = {view.lower(): view for view in get_args(View)}
 _SIDES: Final[dict[str, Side | None]] = {
     "r": "R", "right": "R", "l": "L", "left": "L", "b": None, "both": None, "bilateral": None,
@@ -37,6 +39,7 @@ class Stated:
         frame: Which frame of a multi-frame DICOM object, from 1.
         view: Projection.
         weight_bearing: Whether the knee bore weight.
+        polarity: `normal` where bone is bright as the file shows it, `inverted` where bone is dark.
     """
 
     side: Side | None = None
@@ -45,6 +48,7 @@ class Stated:
     frame: int | None = None
     view: View | None = None
     weight_bearing: bool | None = None
+    polarity: Polarity | None = None
 
     def flags(self) -> tuple[str, ...]:
         """Why a person must read such a film, whatever its grade."""
@@ -130,7 +134,8 @@ def apply_stated(film: Radiograph, stated: Stated, side: Side | None) -> Radiogr
         )
         laterality = Laterality(None, None, conflict, both=True)
     spacing = decide_spacing(film.spacing, stated.spacing, flags)
-    return replace(film, flags=tuple(flags), laterality=laterality, spacing=spacing)
+    polarity = stated.polarity or film.polarity
+    return replace(film, flags=tuple(flags), laterality=laterality, spacing=spacing, polarity=polarity)
 
 
 def read_metadata(path: Path | str) -> Metadata:
@@ -139,7 +144,8 @@ def read_metadata(path: Path | str) -> Metadata:
     One of the columns `file`, `name` and `barcode` says which film a row is about (`Metadata.key_of`).
     `side` is R, L or B (or right, left, both). `spacing_mm` is the side of a square pixel, or
     `spacing_row_mm` and `spacing_column_mm` its height and width. `frame` counts from 1. `view` is AP, PA,
-    lateral, skyline, oblique or other. `weight_bearing` is true or false. Empty cells state nothing, other
+    lateral, skyline, oblique or other. `weight_bearing` is true or false.
+    `polarity` is normal or inverted. Empty cells state nothing, other
     columns are left out.
 
     Raises:
@@ -229,6 +235,7 @@ def _read_row(row: Mapping[str, str], used: tuple[str, ...], line: int, path: Pa
         frame=said.get("frame"),
         view=said.get("view"),
         weight_bearing=said.get("weight_bearing"),
+        polarity=said.get("polarity"),
     )
 
 
@@ -254,4 +261,5 @@ _CELLS: Final[dict[str, tuple[Callable[[str], object], str]]] = {
     "frame": (_positive, "a number from 1"),
     "view": (lambda cell: _VIEWS[cell.lower()], "AP, PA, lateral, skyline, oblique or other"),
     "weight_bearing": (lambda cell: _TRUTH[cell.lower()], "true or false"),
+    "polarity": (lambda cell: _POLARITIES[cell.lower()], "normal or inverted"),
 }

@@ -63,6 +63,8 @@ class Radiograph:
         notes: Plain words about anything unusual met while reading, without patient data.
         flags: Plain words why a person must read the film, whatever its grade: a lateral view by the header,
             a raw image, a spacing that contradicts the user's.
+        polarity: The user's word on it: `"normal"` where bone is bright as the file shows it, `"inverted"`
+            where it is dark; None where nothing is said.
     """
 
     path: Path
@@ -75,3 +77,4 @@ class Radiograph:
     format: str
     notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    polarity: Literal["normal", "inverted"] | None = None
