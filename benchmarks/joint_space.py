@@ -2,8 +2,8 @@
 
     python benchmarks/joint_space.py --data kneekl299 [--split val | --split train --fold 0]
 
-Needs the extra `train` for the table of points. Prints the Markdown tables of `docs/reference/results.md`.
-Intervals: 95 %, bootstrap over patients.
+Needs the extra `train` for the table of points. Prints the Markdown
+tables of `docs/reference/results/joint-space-width.md`. Intervals: 95 %, bootstrap over patients.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fill the tables of docs/reference/results.md and README.md from the cards of the packaged bundles.
+"""Fill the tables of the results pages and of README.md from the cards of the packaged bundles.
 
     python docs/make_results.py           # rewrite what stands between the BEGIN and END comments
     python docs/make_results.py --check   # exit 1 if anything would change
@@ -16,7 +16,8 @@ from typing import Any
 from kellgren.model import bundle
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "docs" / "reference" / "results.md"
+REFERENCE = ROOT / "docs" / "reference"
+RESULTS = [REFERENCE / "results.md", *sorted((REFERENCE / "results").glob("*.md"))]
 README = ROOT / "README.md"
 
 
@@ -97,6 +98,29 @@ def validated() -> str:
 
 
 def headline() -> str:
+    """The six figures of the first screen that cards hold."""
+    figures = next(card for card in cards() if card["name"] == bundle.DEFAULT)["validation"]
+    shown = {
+        "KL accuracy (the most frequent grade alone: {majority})": ("KL", "accuracy"),
+        "KL within one grade": ("KL", "accuracy_pm1"),
+        "KL quadratic weighted kappa": ("KL", "qwk"),
+        "AUC of radiographic OA (KL 2 or more)": ("OA", "auc_macro"),
+        "quadratic weighted kappa of medial joint space narrowing": ("JSN_M", "qwk"),
+        "KL calibration error (a perfectly calibrated model: up to {null:.3f})": ("KL", "ece"),
+    }
+    kl = figures["KL"]
+    words = {"majority": estimate(kl["majority_accuracy"]).split()[0], "null": kl["ece_null95"]}
+    rows = [
+        [
+            f"[{title.format(**words)}](results/packaged-model.md#validation-split)",
+            estimate(figures[task][name]),
+        ]
+        for title, (task, name) in shown.items()
+    ]
+    return table(["figure", "value"], rows)
+
+
+def summary() -> str:
     """The few figures of the README."""
     shown = ("accuracy", "majority_accuracy", "accuracy_pm1", "qwk", "auc_macro")
     rows = []
@@ -107,22 +131,25 @@ def headline() -> str:
 
 
 def filled(text: str, mark: str, content: str) -> str:
-    """The text with new content between `mark:BEGIN` and `mark:END`."""
+    """The text with new content between every `mark:BEGIN` and `mark:END`."""
     pattern = re.compile(rf"(<!-- {mark}:BEGIN[^>]*-->\n).*?(<!-- {mark}:END[^>]*-->)", re.DOTALL)
-    if not pattern.search(text):
-        raise SystemExit(f"no {mark}:BEGIN ... {mark}:END")
     return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
 
 
 def main() -> None:
     """Rewrite or check."""
-    results, readme = RESULTS.read_text(encoding="utf-8"), README.read_text(encoding="utf-8")
-    new_results = filled(filled(results, "BUNDLES", made()), "RESULTS", validated())
-    new_readme = filled(readme, "RESULTS", headline())
+    tables = {"BUNDLES": made(), "RESULTS": validated(), "HEADLINE": headline(), "SUMMARY": summary()}
+    texts = {page: page.read_text(encoding="utf-8") for page in (README, *RESULTS)}
+    for mark, content in tables.items():
+        pages = [page for page, text in texts.items() if f"<!-- {mark}:BEGIN" in text]
+        if not pages:
+            raise SystemExit(f"no page has {mark}:BEGIN ... {mark}:END")
+        texts.update({page: filled(texts[page], mark, content) for page in pages})
+    changed = [page for page, text in texts.items() if text != page.read_text(encoding="utf-8")]
     if "--check" in sys.argv:
-        sys.exit(int((new_results, new_readme) != (results, readme)))
-    RESULTS.write_text(new_results, encoding="utf-8")
-    README.write_text(new_readme, encoding="utf-8")
+        sys.exit(int(bool(changed)))
+    for page in changed:
+        page.write_text(texts[page], encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fill the tables of docs/reference/results.md that come from studies.
+"""Fill the tables of the results pages that come from studies.
 
     python docs/make_studies.py runs/lab     # the folder that `kellgren study run --out` was given
 
@@ -91,12 +91,13 @@ MAKERS = {"STUDY": rows_of, "DIFFERENCES": differences, "ATLAS": atlas, "PRINTED
 def main() -> None:
     """Rewrite the tables whose studies are there."""
     folder = Path(sys.argv[1])
-    text = RESULTS.read_text(encoding="utf-8")
     documents = {study.name: tables.build(study) for study in tables.studies(folder)}
-    for kind, name in MARK.findall(text):
-        if name in documents:
-            text = filled(text, f"{kind} {name}", MAKERS[kind](documents[name]))
-    RESULTS.write_text(text, encoding="utf-8")
+    for page in RESULTS:
+        text = page.read_text(encoding="utf-8")
+        for kind, name in MARK.findall(text):
+            if name in documents:
+                text = filled(text, f"{kind} {name}", MAKERS[kind](documents[name]))
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

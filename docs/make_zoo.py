@@ -37,7 +37,8 @@ intervals over patients.
     kellgren bundle inspect zoo/antony-small
     kellgren models check zoo/*-small
 
-How they were trained: [results](../docs/reference/results.md#published-systems). Made by `docs/make_zoo.py`.
+How they were trained: [results](../docs/reference/results/published-systems.md#at-size-small).
+Made by `docs/make_zoo.py`.
 """
 
 
