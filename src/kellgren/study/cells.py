@@ -176,7 +176,8 @@ def holds(init: str, recipe: Recipe) -> bool:
         )
     names = backbones(recipe)
     # a backbone narrowed by arguments of its constructor fits no weights; dropout in it changes no shape
-    if not names or set(recipe.network.options.get("model", {})) - {"drop_rate", "drop_path_rate"}:
+    narrowed = recipe.network.options.get("model")
+    if not names or (isinstance(narrowed, dict) and set(narrowed) - {"drop_rate", "drop_path_rate"}):
         return False
     if init == "hub":
         return True

@@ -8,26 +8,30 @@ given by size.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from importlib import resources
+import math
+from dataclasses import asdict, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-import yaml
+from pydantic import Field, JsonValue
+from pydantic.dataclasses import dataclass
 
 from kellgren.errors import BadRecipe, nearest
 from kellgren.model.decision import DecisionRule
 from kellgren.study import figures
 from kellgren.train import documents
+from kellgren.train.documents import STRICT, Document
+from kellgren.train.graders import recipe as recipes
 from kellgren.vocabulary import TASKS
 
 SIZES: Final = ("full", "small")
+_MOST_ROWS: Final = 1000
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 EVERY: Final = "*"
 """In `compare`, stands for every other row."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Vote:
     """Rows that vote.
 
@@ -46,7 +50,7 @@ class Vote:
     decision: dict[str, DecisionRule] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Row:
     """One line of the table: a recipe with changes, a bundle as it is, or a vote of other rows.
 
@@ -73,7 +77,7 @@ class Row:
     bundle: str = ""
     set: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
+    seeds: tuple[Seed, ...] = ()
     folds: tuple[int, ...] = ()
     init: Literal["given", "random"] = "given"
     start: str = ""
@@ -82,7 +86,7 @@ class Row:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Printed:
     """A figure that a paper printed.
 
@@ -101,7 +105,7 @@ class Printed:
     differs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Plan:
     """What is compared.
 
@@ -124,10 +128,10 @@ class Plan:
     name: str
     title: str
     source: str
-    rows: tuple[Row, ...]
+    rows: Annotated[tuple[Row, ...], Field(min_length=1)]
     figures: tuple[str, ...] = ("KL.accuracy", "KL.accuracy_pm1", "KL.qwk", "KL.mae", "KL.auc_macro")
     split: Literal["val", "held_out"] = "val"
-    compare: tuple[tuple[str, ...], ...] = ()
+    compare: tuple[tuple[str, str], ...] = ()
     printed: tuple[Printed, ...] = ()
     differs: tuple[str, ...] = ()
     tables: tuple[Literal["gradient_share"], ...] = ()
@@ -157,8 +161,7 @@ class Plan:
 
 def available() -> tuple[str, ...]:
     """Names of the packaged plans."""
-    folder = resources.files("kellgren.study") / "plans"
-    return tuple(sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".yaml")))
+    return documents.available("study/plans")
 
 
 def load(name_or_path: str, *, size: str = "full") -> Plan:
@@ -171,30 +174,13 @@ def load(name_or_path: str, *, size: str = "full") -> Plan:
     Raises:
         BadRecipe: Unknown plan, key, row, recipe or figure, naming the nearest known one.
     """
-    path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml"):
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise BadRecipe(f"cannot read the plan: {error.strerror}", path=path) from error
-    elif name_or_path in available():
-        text = (resources.files("kellgren.study") / "plans" / f"{name_or_path}.yaml").read_text(
-            encoding="utf-8"
-        )
-    else:
-        raise BadRecipe(f"no plan {name_or_path!r}", remedy=nearest(name_or_path, available()))
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadRecipe(f"not valid YAML: {error}", path=path) from error
-    if not isinstance(values, dict):
-        raise BadRecipe("a plan is a mapping", path=path)
+    values, path = documents.read(name_or_path, "study/plans", "plan")
     if size not in SIZES:
         raise BadRecipe(f"no size {size!r}", remedy=nearest(size, SIZES))
     return from_dict({"name": path.stem, **values}, size=size)
 
 
-def from_dict(values: Mapping[str, Any], *, size: str) -> Plan:
+def from_dict(values: Document, *, size: str) -> Plan:
     """A plan from plain values.
 
     Raises:
@@ -202,8 +188,9 @@ def from_dict(values: Mapping[str, Any], *, size: str) -> Plan:
     """
     by_size = {each: _expanded(values.get("rows"), each) for each in SIZES}
     known = tuple(dict.fromkeys(str(row.get("name")) for rows in by_size.values() for row in rows))
-    plans: dict[str, Plan] = {
-        each: documents.build(Plan, {**values, "rows": rows}, where="plan") for each, rows in by_size.items()
+    plans = {
+        each: documents.parse(Plan, {**values, "rows": [*rows]}, where="plan")
+        for each, rows in by_size.items()
     }
     for each in plans.values():
         _check(each, known)
@@ -213,7 +200,7 @@ def from_dict(values: Mapping[str, Any], *, size: str) -> Plan:
     return replace(plan, printed=tuple(printed for printed in plan.printed if printed.row in present))
 
 
-def document(row: Row, *, size: str, epochs: int | None = None) -> dict[str, Any]:
+def document(row: Row, *, size: str, epochs: int | None = None) -> Document:
     """The recipe of a row as plain values.
 
     Args:
@@ -233,24 +220,29 @@ def document(row: Row, *, size: str, epochs: int | None = None) -> dict[str, Any
     return values if epochs is None else _shortened(values, epochs)
 
 
-def _expanded(rows: Any, size: str) -> list[dict[str, Any]]:  # noqa: ANN401 - what the YAML holds is checked here
+def _expanded(rows: JsonValue, size: str) -> list[Document]:
     """Rows with `foreach` written out, each as plain values of one size."""
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise BadRecipe("plan.rows is a list of mappings")
-    return [_sized(row, size) for given in rows for row in _combinations(given, size)]
+    expanded: list[Document] = []
+    for given in rows if isinstance(rows, list) else [rows]:
+        if not isinstance(given, dict):
+            raise BadRecipe("plan.rows is not a list of mappings")
+        each = given.get("foreach", {})
+        if not isinstance(each, dict):
+            raise BadRecipe(f"plan.rows: foreach of {given.get('name')!r} is not a mapping")
+        row = {key: value for key, value in given.items() if key != "foreach"}
+        lists = [_of_size(value, size, f"foreach.{key}") for key, value in each.items()]
+        longest = max((len(str(word)) for words in lists for word in words), default=0)
+        if math.prod(map(len, lists)) > _MOST_ROWS or longest > 100:
+            raise BadRecipe(f"plan.rows: foreach of {given.get('name')!r} makes too many or too long rows")
+        for combination in itertools.product(*lists):
+            filled = {
+                key: _filled(value, dict(zip(each, combination, strict=True))) for key, value in row.items()
+            }
+            expanded.append(_sized(filled, size))
+    return expanded
 
 
-def _combinations(row: dict[str, Any], size: str) -> Iterator[dict[str, Any]]:
-    each = row.get("foreach", {})
-    if not isinstance(each, dict):
-        raise BadRecipe(f"plan.rows: foreach of {row.get('name')!r} is no mapping")
-    plain = {key: value for key, value in row.items() if key != "foreach"}
-    values = [_of_size(value, size, f"foreach.{key}") for key, value in each.items()]
-    for combination in itertools.product(*values):
-        yield _filled(plain, dict(zip(each, combination, strict=True)))
-
-
-def _filled(value: Any, words: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any YAML value
+def _filled(value: JsonValue, words: Document) -> JsonValue:
     """The value with `{key}` replaced in every text."""
     if isinstance(value, dict):
         return {key: _filled(item, words) for key, item in value.items()}
@@ -262,18 +254,18 @@ def _filled(value: Any, words: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any 
     return value
 
 
-def _sized(row: dict[str, Any], size: str) -> dict[str, Any]:
+def _sized(row: Document, size: str) -> Document:
     return row | {
         key: _of_size(row[key], size, key) for key in ("set", "without", "seeds", "folds") if key in row
     }
 
 
-def _of_size(value: Any, size: str, where: str) -> list[Any]:  # noqa: ANN401 - any YAML value
+def _of_size(value: JsonValue, size: str, where: str) -> list[JsonValue]:
     """A list, or the list of this size."""
     if isinstance(value, dict):
         for key in value:
             if key not in SIZES:
-                raise BadRecipe(f"plan.rows: {where}: no size {key!r}", remedy=nearest(str(key), SIZES))
+                raise BadRecipe(f"plan.rows: {where}: no size {key!r}", remedy=nearest(key, SIZES))
         value = value.get(size, [])
     if not isinstance(value, list):
         raise BadRecipe(f"plan.rows: {where} is {value!r}, not a list")
@@ -282,16 +274,12 @@ def _of_size(value: Any, size: str, where: str) -> list[Any]:  # noqa: ANN401 - 
 
 def _check(plan: Plan, known: tuple[str, ...]) -> None:
     names = [row.name for row in plan.rows]
-    if not names:
-        raise BadRecipe("plan.rows: there is none")
     for name in names:
         if names.count(name) > 1:
             raise BadRecipe(f"plan.rows: two are called {name!r}")
     for index, row in enumerate(plan.rows):
         _check_row(plan, row, names[:index])
     for pair in plan.compare:
-        if len(pair) != 2:
-            raise BadRecipe(f"plan.compare: {list(pair)} is no pair of rows")
         for name in pair:
             if name != EVERY:
                 plan.row(name)
@@ -352,29 +340,29 @@ def _check_decision(row: Row, where: str) -> None:
             raise BadRecipe(f"{where}: decision: no task {task!r}", remedy=nearest(task, tuple(TASKS)))
 
 
-def _remove(values: dict[str, Any], path: str, row: str) -> None:
+def _remove(values: Document, path: str, row: str) -> None:
     *way, last = path.split(".")
-    target: Any = values
+    target: JsonValue = values
     for key in way:
         target = target.get(key) if isinstance(target, dict) else None
     if not isinstance(target, dict) or last not in target:
-        known = tuple(map(str, target)) if isinstance(target, dict) else tuple(TASKS)
+        known = tuple(target) if isinstance(target, dict) else tuple(TASKS)
         raise BadRecipe(f"row {row!r}: without: the recipe has no {path!r}", remedy=nearest(last, known))
     del target[last]
 
 
-def _shortened(values: dict[str, Any], epochs: int) -> dict[str, Any]:
+def _shortened(values: Document, epochs: int) -> Document:
     """The recipe with this many epochs: its phases keep their shares, and each has one at least."""
-    phases = values["optimise"]["phases"]
-    epochs = max(epochs, len(phases))
-    total = sum(phase["epochs"] for phase in phases)
-    ends = [epochs * sum(phase["epochs"] for phase in phases[: i + 1]) / total for i in range(len(phases))]
+    optimise = recipes.from_dict(values).optimise
+    epochs = max(epochs, len(optimise.phases))
+    before = list(itertools.accumulate(phase.epochs for phase in optimise.phases))
     lengths: list[int] = []
-    for index, end in enumerate(ends):
-        left = len(phases) - index - 1
-        lengths.append(min(max(1, round(end) - sum(lengths)), epochs - sum(lengths) - left))
-    changed = [
-        phase | {"epochs": length} | ({"warmup": min(phase["warmup"], length)} if "warmup" in phase else {})
-        for phase, length in zip(phases, lengths, strict=True)
+    for index, end in enumerate(before):
+        left = len(before) - index - 1
+        length = max(1, round(epochs * end / optimise.epochs) - sum(lengths))
+        lengths.append(min(length, epochs - sum(lengths) - left))
+    phases = [
+        replace(phase, epochs=length, warmup=min(phase.warmup, length))
+        for phase, length in zip(optimise.phases, lengths, strict=True)
     ]
-    return values | {"optimise": values["optimise"] | {"phases": changed}}
+    return values | {"optimise": asdict(replace(optimise, phases=tuple(phases)))}

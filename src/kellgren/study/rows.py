@@ -54,9 +54,7 @@ class Found:
 
 def plan_of(study: dict[str, Any]) -> Plan:
     """The plan that `study.json` holds, rows written out."""
-    values = study["plan"]
-    chosen: Plan = documents.build(Plan, values, where="study.json: plan")
-    return chosen
+    return documents.parse(Plan, study["plan"], where="study.json: plan")
 
 
 def find(out: Path, study: dict[str, Any], *, draws: int = DRAWS) -> list[Found]:

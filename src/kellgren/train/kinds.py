@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from kellgren.data import DataSet
-from kellgren.errors import BadRecipe
+from kellgren.errors import BadRecipe, nearest
 from kellgren.train import localiser
 from kellgren.train.contour import export as contour_export
 from kellgren.train.contour import recipe as contour_recipe
 from kellgren.train.contour import train as contour_training
 from kellgren.train.contour.recipe import ContourRecipe
+from kellgren.train.documents import Document
 from kellgren.train.graders import export, recipe
 from kellgren.train.graders import train as training
 from kellgren.train.graders.recipe import Recipe
@@ -24,6 +26,15 @@ from kellgren.train.localiser.recipe import LocaliserRecipe as LocaliserRecipe
 from kellgren.train.run import Run, Track
 
 AnyRecipe = Recipe | ContourRecipe | LocaliserRecipe | ComparatorRecipe
+
+KINDS: Final[dict[str, Callable[[Document], AnyRecipe]]] = {
+    "grader": recipe.from_dict,
+    "localiser": localiser.recipe.from_dict,
+    "contour": contour_recipe.from_dict,
+    "mtcnn": compared_recipe.from_dict,
+    "hog_svm": compared_recipe.from_dict,
+}
+"""Parsers by the key `kind`."""
 
 FILM_RECIPES = (LocaliserRecipe, MtcnnRecipe, HogRecipe)
 """Those that learn from real films, where there are any."""
@@ -52,22 +63,16 @@ class Request:
     hardware: Hardware
 
 
-def from_dict(document: dict[str, Any]) -> AnyRecipe:
+def from_dict(document: Document) -> AnyRecipe:
     """A recipe of the kind that its key `kind` names; a grader's has none.
 
     Raises:
         BadRecipe: Unknown kind or key, or a value that cannot be.
     """
     kind = document.get("kind", "grader")
-    if kind == "localiser":
-        return localiser.recipe.from_dict(document)
-    if kind in ("mtcnn", "hog_svm"):
-        return compared_recipe.from_dict(document)
-    if kind == "contour":
-        return contour_recipe.from_dict(document)
-    if kind == "grader":
-        return recipe.from_dict({key: value for key, value in document.items() if key != "kind"})
-    raise BadRecipe(f"kind is {kind!r}", remedy="one of grader, localiser, mtcnn, hog_svm, contour")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise BadRecipe(f"kind is {kind!r:.60}", remedy=nearest(str(kind), tuple(KINDS)))
+    return KINDS[kind](document if kind != "grader" else {k: v for k, v in document.items() if k != "kind"})
 
 
 def train(chosen: AnyRecipe, request: Request, *, resume: bool, track: Track) -> Path:

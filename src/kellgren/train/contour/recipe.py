@@ -1,17 +1,20 @@
-"""The recipe of the joint-line model, as one annotated YAML file checked against frozen dataclasses."""
+"""The recipe of the joint-line model, as one annotated YAML file."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from kellgren.errors import BadBundle, BadRecipe
 from kellgren.model import steps
-from kellgren.train.graders.recipe import Augment, Optimise, build, document
+from kellgren.train.documents import STRICT, Amount, Count, Document, Share, document, parse
+from kellgren.train.graders.recipe import Augment, Optimise, Step
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Loss:
     """What a wrong point costs.
 
@@ -23,27 +26,27 @@ class Loss:
         least: Weight of points with a score of 0.
     """
 
-    along: float
-    sigma: float
-    shape: float
-    trusted: float
-    least: float
+    along: Amount
+    sigma: Annotated[float, Field(gt=0, le=100)]
+    shape: Amount
+    trusted: Annotated[float, Field(gt=0, le=1)]
+    least: Share
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Cutouts:
     """Grey squares laid over training images.
 
     Attributes:
-        most: Largest number an image.
+        most: Largest number per image.
         side: Largest side, fraction of the image.
     """
 
-    most: int
-    side: float
+    most: Annotated[int, Field(ge=0, le=100)]
+    side: Share
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class ContourRecipe:
     """Everything that decides a joint-line model, apart from data and seed.
 
@@ -69,19 +72,19 @@ class ContourRecipe:
     title: str
     source: str
     side_convention: Literal["as_right"]
-    steps: tuple[dict[str, Any], ...]
+    steps: tuple[Step, ...]
     augment_before: str
-    width: int
+    width: Count
     loss: Loss
     augment: Augment
     cutouts: Cutouts
     optimise: Optimise
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain dictionaries, for cards and run records."""
+    def to_dict(self) -> Document:
+        """As plain values, for cards and run records."""
         return dataclasses.asdict(self)
 
-    def split_steps(self) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:
+    def split_steps(self) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
         """The steps before and after the point where training augments."""
         cut = [spec["step"] for spec in self.steps].index(self.augment_before)
         return self.steps[:cut], self.steps[cut:]
@@ -96,13 +99,13 @@ def load(name_or_path: str = "contour", *, size: str = "full") -> ContourRecipe:
     return from_dict(document(name_or_path, size=size))
 
 
-def from_dict(values: dict[str, Any]) -> ContourRecipe:
+def from_dict(values: Document) -> ContourRecipe:
     """The recipe that `ContourRecipe.to_dict` stored.
 
     Raises:
         BadRecipe: As `load`.
     """
-    recipe: ContourRecipe = build(ContourRecipe, values, where="recipe")
+    recipe = parse(ContourRecipe, values, where="recipe")
     try:
         steps.validate(recipe.steps)
     except BadBundle as error:

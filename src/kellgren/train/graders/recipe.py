@@ -1,25 +1,41 @@
-"""Recipes: what to train and how, as one annotated YAML file checked against frozen dataclasses.
+"""Recipes of graders: what to train and how, as one annotated YAML file.
 
 A recipe file holds the fields of `Recipe` once, and under `sizes:` what differs for `full` and `small`.
-An unknown key is an error that names the nearest known one: a typo never becomes a silent default.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import field
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, JsonValue
+from pydantic.dataclasses import dataclass
 
 from kellgren.errors import BadBundle, BadRecipe, nearest
 from kellgren.model import steps
 from kellgren.model.calibrators import Method
 from kellgren.model.decision import DecisionRule
-from kellgren.train.documents import available, build, document, merge, override
+from kellgren.train.documents import (
+    STRICT,
+    Amount,
+    Count,
+    Document,
+    Epochs,
+    Rate,
+    Share,
+    available,
+    document,
+    merge,
+    override,
+    parse,
+)
 from kellgren.vocabulary import TASKS
 
 __all__ = [
     "FINISHING",
+    "OPTIONS",
     "Augment",
     "Auxiliary",
     "Loss",
@@ -29,20 +45,24 @@ __all__ = [
     "Recipe",
     "View",
     "available",
-    "build",
     "document",
     "from_dict",
     "load",
     "merge",
-    "nearest",
     "override",
+    "parse",
 ]
+
+Step = dict[str, JsonValue]
+"""A model-stage step as in a card: `{"step": NAME, ...parameters}`, checked by `kellgren.model.steps`."""
+
+Grade = Annotated[int, Field(ge=0, le=4)]
 
 FINISHING: Final = ("region", "patch", "mirror", "normalise")
 """Steps that `View.finish` may hold: those that `kellgren.train.graders.tensor_steps` has for batches."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class View:
     """One input of the network: how a crop becomes it.
 
@@ -56,12 +76,12 @@ class View:
         channels: 1, or 3 equal ones for backbones that need colour.
     """
 
-    prepare: tuple[dict[str, Any], ...]
-    finish: tuple[dict[str, Any], ...] = ()
-    channels: int = 1
+    prepare: tuple[Step, ...]
+    finish: tuple[Step, ...] = ()
+    channels: Literal[1, 3] = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Network:
     """Which network.
 
@@ -71,24 +91,115 @@ class Network:
         dropout: Probability before the heads.
         drop_path: Stochastic depth of the backbone (Huang 2016), where it has any.
         freeze: Prefixes of backbone parameter names that keep their initial weights and statistics.
-        options: What only this kind of network has, checked against its own dataclass.
+        options: What only this kind of network has, as written: `parse` makes one of `OPTIONS` of it, and a
+            network of one's own reads it as it likes.
     """
 
     kind: str
     backbone: str = ""
-    dropout: float = 0.0
-    drop_path: float = 0.0
+    dropout: Share = 0.0
+    drop_path: Share = 0.0
     freeze: tuple[str, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Document = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
+class BackboneOptions:
+    """What `multi_task` has, and every network with a backbone of timm.
+
+    Attributes:
+        model: Further arguments of the backbone's constructor in timm, by which it can be narrowed.
+    """
+
+    model: Document = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class WangOptions(BackboneOptions):
+    """What only the network of Wang 2021 has.
+
+    Attributes:
+        fusion: `gate` is the paper's equation 6. The ablation's rows without the gate `concatenate`, as its
+            predecessor does (Tiulpin 2018); the paper's text does not say how they join the patches. `mean`
+            is the gate that never moves.
+        gates: `feature` has a gate for each of the D features, `patch` one for the whole patch: the text
+            admits both readings, and "emphasize useful information and suppress the useless" the first.
+    """
+
+    fusion: Literal["gate", "concatenate", "mean"] = "gate"
+    gates: Literal["feature", "patch"] = "feature"
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class DualStreamOptions(BackboneOptions):
+    """What only the dual-stream network has.
+
+    Attributes:
+        attention: Cross-attention and attention fusion. Without, the streams are averaged: the ablation's
+            row "Dual-stream (Raw + CLAHE, No Attention)", whose wiring the paper does not give.
+        heads: Of the cross-attention.
+        hidden: Width of the fusion's small MLP.
+    """
+
+    attention: bool = True
+    heads: Count = 8
+    hidden: Count = 128
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class OaMenOptions(BackboneOptions):
+    """What only OA-MEN has.
+
+    Attributes:
+        parallel: The MobileNet, a name in timm; `network.backbone` is the ResNet.
+        pyramid: Channels of each level of the multi-scale fusion.
+    """
+
+    parallel: str = "mobilenetv1_100"
+    pyramid: Count = 256
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class TiulpinOptions:
+    """What only the network of Tiulpin 2018 has.
+
+    Attributes:
+        width: Channels of the first block; the others have twice and four times as many.
+    """
+
+    width: Count = 64
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class AntonyOptions:
+    """What only the network of Antony 2017 has.
+
+    Attributes:
+        widths: Channels of the four convolution stages.
+        hidden: Width of fc5.
+    """
+
+    widths: Annotated[tuple[Count, ...], Field(min_length=1, max_length=4)] = (32, 64, 96, 128)
+    hidden: Count = 512
+
+
+OPTIONS: Final = {
+    "multi_task": BackboneOptions,
+    "wang": WangOptions,
+    "dual_stream": DualStreamOptions,
+    "oa_men": OaMenOptions,
+    "tiulpin": TiulpinOptions,
+    "antony": AntonyOptions,
+}
+"""Type of `network.options` by `network.kind`."""
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Loss:
     """What a head is asked for.
 
     Attributes:
-        kind: Name in `kellgren.train.graders.losses.KINDS`: cross_entropy, focal, ordinal_matrix, coral,
-            corn, cross_entropy_mse.
+        kind: Name in `kellgren.train.graders.losses.KINDS`.
         spread: cross_entropy: standard deviation in grades of the soft ordinal target; 0 is one-hot.
         smoothing: cross_entropy: share of the target that is spread evenly over all grades.
         gamma: focal: how much less easy knees count (Lin 2017).
@@ -97,16 +208,18 @@ class Loss:
         share: cross_entropy_mse: weight of the squared error.
     """
 
-    kind: str = "cross_entropy"
-    spread: float = 0.0
-    smoothing: float = 0.0
-    gamma: float = 2.0
-    alpha: tuple[float, ...] = ()
-    matrix: tuple[tuple[float, ...], ...] = ()
-    share: float = 1.0
+    kind: Literal["cross_entropy", "focal", "ordinal_matrix", "coral", "corn", "cross_entropy_mse"] = (
+        "cross_entropy"
+    )
+    spread: Annotated[float, Field(ge=0, le=10)] = 0.0
+    smoothing: Share = 0.0
+    gamma: Annotated[float, Field(ge=0, le=20)] = 2.0
+    alpha: tuple[Amount, ...] = ()
+    matrix: tuple[tuple[Amount, ...], ...] = ()
+    share: Amount = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Auxiliary:
     """A head that only training has, for a question about a task's reading; other readings are masked.
 
@@ -118,12 +231,12 @@ class Auxiliary:
     """
 
     of: str
-    classes: dict[int, int]
-    weight: float
+    classes: dict[Grade, Grade]
+    weight: Amount
     loss: Loss = Loss()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Augment:
     """Ranges of the random changes, drawn anew for each knee and epoch (`kellgren.train.graders.augment`).
 
@@ -142,21 +255,21 @@ class Augment:
         noise: Largest standard deviation of Gaussian noise; applied to half of the images.
     """
 
-    chance: float = 1.0
-    flip: float = 0.0
-    rotate: float = 0.0
-    scale: float = 0.0
-    crop: float = 1.0
-    shift: float = 0.0
-    grid: float = 0.0
-    contrast: float = 0.0
-    brightness: float = 0.0
-    gamma: float = 1.0
-    blur: float = 0.0
-    noise: float = 0.0
+    chance: Share = 1.0
+    flip: Share = 0.0
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    shift: Share = 0.0
+    grid: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    contrast: Share = 0.0
+    brightness: Share = 0.0
+    gamma: Annotated[float, Field(ge=1, le=10)] = 1.0
+    blur: Annotated[float, Field(ge=0, le=50)] = 0.0
+    noise: Share = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Phase:
     """A stretch of training with one rule for the learning rate.
 
@@ -169,15 +282,15 @@ class Phase:
         warmup: Epochs of linear warm-up at its beginning.
     """
 
-    epochs: int
-    lr: float
-    head_lr: float = 0.0
+    epochs: Epochs
+    lr: Rate
+    head_lr: Rate = 0.0
     train: Literal["all", "heads"] = "all"
     schedule: Literal["constant", "cosine"] = "constant"
-    warmup: float = 0.0
+    warmup: Annotated[float, Field(ge=0)] = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Optimise:
     """How the weights are learned.
 
@@ -193,13 +306,13 @@ class Optimise:
             before it are run whole, so that it begins); 0 never stops early.
     """
 
-    phases: tuple[Phase, ...]
-    batch: int
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1, max_length=100)]
+    batch: Count
     optimiser: Literal["adam", "adamw", "sgd"] = "adamw"
-    weight_decay: float = 0.0
-    clip: float = 0.0
-    ema: float = 0.0
-    patience: int = 0
+    weight_decay: Amount = 0.0
+    clip: Amount = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patience: Annotated[int, Field(ge=0)] = 0
 
     @property
     def epochs(self) -> int:
@@ -207,7 +320,7 @@ class Optimise:
         return sum(phase.epochs for phase in self.phases)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Recipe:
     """Everything that decides a trained model, apart from data, seed and initial weights.
 
@@ -236,15 +349,15 @@ class Recipe:
     size: str
     title: str
     source: str
-    tasks: dict[str, float]
+    tasks: Annotated[dict[str, Amount], Field(min_length=1)]
     side_convention: Literal["as_right", "none"]
-    views: dict[str, View]
+    views: Annotated[dict[str, View], Field(min_length=1)]
     network: Network
     optimise: Optimise
     loss: dict[str, Loss] = field(default_factory=dict)
     auxiliary: dict[str, Auxiliary] = field(default_factory=dict)
     augment: Augment = Augment()
-    augment_by_grade: dict[int, Augment] = field(default_factory=dict)
+    augment_by_grade: dict[Grade, Augment] = field(default_factory=dict)
     sampling: Literal["natural", "balanced"] = "natural"
     decision: dict[str, DecisionRule] = field(default_factory=dict)
     calibration: Method = "temperature"
@@ -262,13 +375,13 @@ class Recipe:
             return len(set(self.auxiliary[task].classes.values()))
         return TASKS[task].classes
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain dictionaries, for cards and run records.
+    def to_dict(self) -> Document:
+        """As plain values, for cards and run records.
 
-        A key that is younger than the first runs is left out at its default: they can be resumed, and
-        a laboratory's cells keep their names.
+        A key that is younger than the first runs is left out at its default, so that these can be resumed and
+        the cells of studies keep their keys.
         """
-        values = dataclasses.asdict(self)
+        values: Document = dataclasses.asdict(self)
         if self.calibration == "temperature":
             del values["calibration"]
         return values
@@ -283,20 +396,18 @@ def load(name_or_path: str, *, size: str = "full") -> Recipe:
     return from_dict(document(name_or_path, size=size))
 
 
-def from_dict(document: Mapping[str, Any]) -> Recipe:
+def from_dict(document: Mapping[str, JsonValue]) -> Recipe:
     """The recipe that `Recipe.to_dict` stored.
 
     Raises:
         BadRecipe: As `load`.
     """
-    recipe: Recipe = build(Recipe, document, where="recipe")
+    recipe = parse(Recipe, document, where="recipe")
     _check(recipe)
     return recipe
 
 
 def _check(recipe: Recipe) -> None:
-    if not recipe.tasks:
-        raise BadRecipe("tasks: there is none")
     for task in recipe.tasks:
         if task not in TASKS:
             raise BadRecipe(f"tasks: unknown task {task!r}", remedy=nearest(task, tuple(TASKS)))
@@ -308,6 +419,8 @@ def _check(recipe: Recipe) -> None:
     _check_views(recipe)
     _check_augment(recipe)
     _check_optimise(recipe.optimise)
+    if recipe.network.kind in OPTIONS:
+        parse(OPTIONS[recipe.network.kind], recipe.network.options, where="recipe.network.options")
 
 
 def _check_auxiliary(name: str, question: Auxiliary, recipe: Recipe) -> None:
@@ -325,8 +438,6 @@ def _check_auxiliary(name: str, question: Auxiliary, recipe: Recipe) -> None:
 
 
 def _check_views(recipe: Recipe) -> None:
-    if not recipe.views:
-        raise BadRecipe("views: there is none")
     for name, view in recipe.views.items():
         try:
             steps.validate((*view.prepare, *view.finish))
@@ -338,14 +449,9 @@ def _check_views(recipe: Recipe) -> None:
                     f"views.{name}.finish: {spec['step']!r} cannot follow augmentation",
                     remedy=f"move it to prepare; finish may hold {', '.join(FINISHING)}",
                 )
-        if view.channels not in (1, 3):
-            raise BadRecipe(f"views.{name}.channels is {view.channels}, not 1 or 3")
 
 
 def _check_augment(recipe: Recipe) -> None:
-    for grade in recipe.augment_by_grade:
-        if not 0 <= grade < TASKS["KL"].classes:
-            raise BadRecipe(f"augment_by_grade: {grade} is no KL grade")
     if "flip" in recipe.tta and recipe.augment.flip <= 0:
         raise BadRecipe("tta lists flip, but the network is not trained with it", remedy="set augment.flip")
     if any(ranges.flip > 0 for ranges in (recipe.augment, *recipe.augment_by_grade.values())):
@@ -358,22 +464,11 @@ def _check_augment(recipe: Recipe) -> None:
 
 
 def _check_optimise(optimise: Optimise) -> None:
-    if not optimise.phases:
-        raise BadRecipe("optimise.phases: there is none")
     for i, phase in enumerate(optimise.phases):
         where = f"optimise.phases[{i}]"
-        if phase.epochs < 1:
-            raise BadRecipe(f"{where}.epochs is {phase.epochs}, not 1 or more")
         if phase.lr <= 0 and phase.train == "all":
             raise BadRecipe(f"{where}.lr is {phase.lr:g}, not positive")
         if max(phase.lr, phase.head_lr) <= 0:
             raise BadRecipe(f"{where}: neither lr nor head_lr is positive")
-        if not 0 <= phase.warmup <= phase.epochs:
+        if phase.warmup > phase.epochs:
             raise BadRecipe(f"{where}.warmup is {phase.warmup:g}, not 0 to {phase.epochs} epochs")
-    if optimise.batch < 1:
-        raise BadRecipe(f"optimise.batch is {optimise.batch}, not 1 or more")
-    if not 0 <= optimise.ema < 1:
-        raise BadRecipe(f"optimise.ema is {optimise.ema:g}, not from 0 to below 1")
-    for key in ("weight_decay", "clip", "patience"):
-        if getattr(optimise, key) < 0:
-            raise BadRecipe(f"optimise.{key} is {getattr(optimise, key):g}, less than 0")

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """The alphas of eq. (1): level 1 has 1, 0.5, 0; level 2 has 0.8, 0.6, 1.5."""
-
-    knee: float
-    box: float
-    points: float
+from kellgren.train.localiser.recipe import Weights
 
 
 def cascade(

@@ -1,17 +1,28 @@
-"""The localiser's recipe, as one annotated YAML file checked against frozen dataclasses."""
+"""The localiser's recipe, as one annotated YAML file."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from kellgren.errors import BadRecipe
-from kellgren.train.graders.recipe import build
-from kellgren.train.localiser.losses import Weights
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from kellgren.train.documents import STRICT, Amount, Count, Document, Epochs, Rate, Share, parse
+
+Number = Annotated[int, Field(ge=0, le=100_000)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Weights:
+    """The alphas of eq. (1) in Wang 2021: level 1 has 1, 0.5, 0; level 2 has 0.8, 0.6, 1.5."""
+
+    knee: Amount
+    box: Amount
+    points: Amount
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Material:
     """What films there are to learn from.
 
@@ -23,14 +34,14 @@ class Material:
         simulated: Simulated films, a quarter of them without a native joint in front view.
     """
 
-    composed: int
-    jointless: float
-    single: float
-    real: int
-    simulated: int
+    composed: Number
+    jointless: Share
+    single: Share
+    real: Number
+    simulated: Number
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Level:
     """How one level is trained.
 
@@ -46,18 +57,18 @@ class Level:
         hardest: Share of windows whose cross entropy counts (MTCNN: 0.7).
     """
 
-    width: int
-    near: int
-    far: int
-    epochs: int
-    lr: float
+    width: Count
+    near: Count
+    far: Number
+    epochs: Epochs
+    lr: Rate
     cycle: bool
-    batch: int
+    batch: Count
     loss: Weights
-    hardest: float
+    hardest: Share
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Tune:
     """How level 2 goes on with real films, where there are any.
 
@@ -66,21 +77,21 @@ class Tune:
         lr: Peak learning rate of one cycle.
     """
 
-    epochs: int
-    lr: float
+    epochs: Epochs
+    lr: Rate
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Search:
     """See `kellgren.locate.Settings`."""
 
-    propose: float
-    accept: float
-    proposals: int
-    passes: int
+    propose: Share
+    accept: Share
+    proposals: Count
+    passes: Annotated[int, Field(ge=1, le=100)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class LocaliserRecipe:
     """Everything that decides a localiser, apart from data and seed.
 
@@ -108,20 +119,15 @@ class LocaliserRecipe:
     tune: Tune
     search: Search
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain dictionaries, for cards and run records."""
+    def to_dict(self) -> Document:
+        """As plain values, for cards and run records."""
         return dataclasses.asdict(self)
 
 
-def from_dict(document: dict[str, Any]) -> LocaliserRecipe:
-    """Check a recipe.
+def from_dict(document: Document) -> LocaliserRecipe:
+    """The recipe that a YAML file or `LocaliserRecipe.to_dict` holds.
 
     Raises:
         BadRecipe: Naming the key that is unknown or the value that cannot be.
     """
-    recipe: LocaliserRecipe = build(LocaliserRecipe, document, where="recipe")
-    for name, level in (("level1", recipe.level1), ("level2", recipe.level2)):
-        for key in ("width", "epochs", "batch", "near"):
-            if getattr(level, key) < 1:
-                raise BadRecipe(f"{name}.{key} is {getattr(level, key)}, not 1 or more")
-    return recipe
+    return parse(LocaliserRecipe, document, where="recipe")

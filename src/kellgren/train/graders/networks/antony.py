@@ -20,29 +20,14 @@ loss `cross_entropy_mse` gives each its part.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from kellgren.errors import BadRecipe
 from kellgren.model import steps
-from kellgren.train import documents
+from kellgren.train.documents import parse
 from kellgren.train.graders.networks.heads import Explained, KneeNet, Outputs, heads_of
-from kellgren.train.graders.recipe import Recipe
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What only this network has.
-
-    Attributes:
-        widths: Channels of the four convolution stages.
-        hidden: Width of fc5.
-    """
-
-    widths: tuple[int, ...] = (32, 64, 96, 128)
-    hidden: int = 512
+from kellgren.train.graders.recipe import AntonyOptions, Recipe
 
 
 class AntonyNet(KneeNet):
@@ -57,7 +42,7 @@ class AntonyNet(KneeNet):
         size: Height and width of the input, pixels.
     """
 
-    def __init__(self, recipe: Recipe, options: Options, channels: int, size: tuple[int, int]) -> None:
+    def __init__(self, recipe: Recipe, options: AntonyOptions, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.tasks = tuple(recipe.tasks)
         first, *others = options.widths
@@ -108,6 +93,6 @@ def build(recipe: Recipe, init: str | None) -> AntonyNet:
         raise BadRecipe("antony starts from random weights", remedy="leave --init away")
     if len(recipe.views) != 1:
         raise BadRecipe(f"antony looks at one view, the recipe has {len(recipe.views)}")
-    options: Options = documents.build(Options, recipe.network.options, where="network.options")
+    options = parse(AntonyOptions, recipe.network.options, where="network.options")
     (view,) = recipe.views.values()
     return AntonyNet(recipe, options, view.channels, steps.output_size((*view.prepare, *view.finish)))

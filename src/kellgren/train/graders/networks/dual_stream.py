@@ -12,35 +12,14 @@ normalisation) and the size of the small MLP are ours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from kellgren.errors import BadRecipe
-from kellgren.train import documents
+from kellgren.train.documents import parse
 from kellgren.train.graders.networks.backbone import Features, features
 from kellgren.train.graders.networks.heads import Explained, KneeNet, Outputs, heads_of, maps_of
-from kellgren.train.graders.recipe import Recipe
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What only this network has.
-
-    Attributes:
-        attention: Cross-attention and attention fusion. Without, the streams are averaged: the ablation's
-            row "Dual-stream (Raw + CLAHE, No Attention)", whose wiring the paper does not give.
-        heads: Of the cross-attention.
-        hidden: Width of the fusion's small MLP.
-        model: Further arguments of the backbone's constructor in timm, by which it can be narrowed.
-    """
-
-    attention: bool = True
-    heads: int = 8
-    hidden: int = 128
-    model: dict[str, Any] = field(default_factory=dict)
+from kellgren.train.graders.recipe import DualStreamOptions, Recipe
 
 
 class CrossAttention(nn.Module):
@@ -108,7 +87,7 @@ class DualStream(KneeNet):
         options: See there.
     """
 
-    def __init__(self, recipe: Recipe, backbone: Features, options: Options) -> None:
+    def __init__(self, recipe: Recipe, backbone: Features, options: DualStreamOptions) -> None:
         super().__init__()
         width = backbone.width
         if width % options.heads:
@@ -160,7 +139,7 @@ class DualStream(KneeNet):
 
 def build(recipe: Recipe, init: str | None) -> DualStream:
     """The network of a recipe with two views; see `kellgren.train.graders.networks.build`."""
-    options: Options = documents.build(Options, recipe.network.options, where="network.options")
+    options = parse(DualStreamOptions, recipe.network.options, where="network.options")
     if len(recipe.views) != 2:
         raise BadRecipe(
             f"dual_stream looks at two views, the recipe has {len(recipe.views)}",

@@ -5,27 +5,13 @@ x (N, C, H, W) -> backbone -> (N, D, h, w) -> mean over positions -> dropout -> 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
 from torch import Tensor, nn
 
 from kellgren.errors import BadRecipe
-from kellgren.train import documents
+from kellgren.train.documents import parse
 from kellgren.train.graders.networks.backbone import Features, features
 from kellgren.train.graders.networks.heads import Explained, KneeNet, Outputs, heads_of, maps_of
-from kellgren.train.graders.recipe import Recipe
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What only this network has.
-
-    Attributes:
-        model: Further arguments of the backbone's constructor in timm, by which it can be narrowed.
-    """
-
-    model: dict[str, Any] = field(default_factory=dict)
+from kellgren.train.graders.recipe import BackboneOptions, Recipe
 
 
 class MultiTaskNet(KneeNet):
@@ -68,7 +54,7 @@ class MultiTaskNet(KneeNet):
 
 def build(recipe: Recipe, init: str | None) -> MultiTaskNet:
     """The network of a recipe with one view; see `kellgren.train.graders.networks.build`."""
-    options: Options = documents.build(Options, recipe.network.options, where="network.options")
+    options = parse(BackboneOptions, recipe.network.options, where="network.options")
     if len(recipe.views) != 1:
         raise BadRecipe(f"multi_task looks at one view, the recipe has {len(recipe.views)}")
     (view,) = recipe.views.values()

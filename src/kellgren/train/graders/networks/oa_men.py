@@ -16,33 +16,15 @@ plainest thing that the words describe.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from kellgren.errors import BadRecipe
-from kellgren.train import documents
+from kellgren.train.documents import parse
 from kellgren.train.graders.networks.backbone import Features, features
 from kellgren.train.graders.networks.heads import Explained, KneeNet, Outputs, heads_of, maps_of
-from kellgren.train.graders.recipe import Recipe
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What only this network has.
-
-    Attributes:
-        parallel: The MobileNet, a name in timm; `network.backbone` is the ResNet.
-        pyramid: Channels of each level of the multi-scale fusion.
-        model: Further arguments of the ResNet's constructor in timm, by which it can be narrowed.
-    """
-
-    parallel: str = "mobilenetv1_100"
-    pyramid: int = 256
-    model: dict[str, Any] = field(default_factory=dict)
+from kellgren.train.graders.recipe import OaMenOptions, Recipe
 
 
 class Pyramid(nn.Module):
@@ -120,7 +102,7 @@ class OaMen(KneeNet):
 
 def build(recipe: Recipe, init: str | None) -> OaMen:
     """The network of a recipe with one view; see `kellgren.train.graders.networks.build`."""
-    options: Options = documents.build(Options, recipe.network.options, where="network.options")
+    options = parse(OaMenOptions, recipe.network.options, where="network.options")
     if len(recipe.views) != 1:
         raise BadRecipe(f"oa_men looks at one view, the recipe has {len(recipe.views)}")
     (view,) = recipe.views.values()

@@ -19,25 +19,12 @@ three seeds, their outputs joined.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
 from kellgren.errors import BadRecipe
-from kellgren.train import documents
+from kellgren.train.documents import parse
 from kellgren.train.graders.networks.siamese import Concatenation, SiameseNet
-from kellgren.train.graders.recipe import Recipe
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What only this network has.
-
-    Attributes:
-        width: Channels of the first block; the others have twice and four times as many.
-    """
-
-    width: int = 64
+from kellgren.train.graders.recipe import Recipe, TiulpinOptions
 
 
 class Branch(nn.Module):
@@ -87,7 +74,7 @@ def build(recipe: Recipe, init: str | None) -> SiameseNet:
     """
     if init is not None:
         raise BadRecipe("tiulpin starts from random weights", remedy="leave --init away")
-    options: Options = documents.build(Options, recipe.network.options, where="network.options")
+    options = parse(TiulpinOptions, recipe.network.options, where="network.options")
     branch = Branch(next(iter(recipe.views.values())).channels, options.width)
     net = SiameseNet(recipe, branch, Concatenation(4 * options.width))
     net.apply(_start)

@@ -13,35 +13,14 @@ gate); `wang-whole` is the ensemble's other member.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
-
 import torch
 from torch import Tensor, nn
 
 from kellgren.errors import BadRecipe
-from kellgren.train import documents
+from kellgren.train.documents import parse
 from kellgren.train.graders.networks.backbone import features
 from kellgren.train.graders.networks.siamese import Concatenation, Fusion, Mean, SiameseNet
-from kellgren.train.graders.recipe import Recipe
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What only this network has.
-
-    Attributes:
-        fusion: `gate` is the paper's equation 6. The ablation's rows without the gate `concatenate`, as its
-            predecessor does (Tiulpin 2018); the paper's text does not say how they join the patches. `mean`
-            is the gate that never moves.
-        gates: `feature` has a gate for each of the D features, `patch` one for the whole patch: the text
-            admits both readings, and "emphasize useful information and suppress the useless" the first.
-        model: Further arguments of the backbone's constructor in timm, by which it can be narrowed.
-    """
-
-    fusion: Literal["gate", "concatenate", "mean"] = "gate"
-    gates: Literal["feature", "patch"] = "feature"
-    model: dict[str, Any] = field(default_factory=dict)
+from kellgren.train.graders.recipe import Recipe, WangOptions
 
 
 class GatedFusion(Fusion):
@@ -75,7 +54,7 @@ class GatedFusion(Fusion):
 
 def build(recipe: Recipe, init: str | None) -> SiameseNet:
     """The network of a recipe with two views; see `kellgren.train.graders.networks.build`."""
-    options: Options = documents.build(Options, recipe.network.options, where="network.options")
+    options = parse(WangOptions, recipe.network.options, where="network.options")
     net = recipe.network
     channels = {view.channels for view in recipe.views.values()}
     if len(channels) != 1:

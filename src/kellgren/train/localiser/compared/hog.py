@@ -8,16 +8,18 @@ there are no key points.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from kellgren.locate import boxes as box
 from kellgren.locate import windows
 from kellgren.locate.cascade import Joint
+from kellgren.train.documents import STRICT, Share
 from kellgren.train.localiser.samples import Samples
 from kellgren.vocabulary import FloatArray
 
@@ -38,7 +40,7 @@ _AT_ONCE: Final = 1000
 """Windows whose gradients are held at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class HogSettings:
     """What decides which windows become knees.
 
@@ -47,8 +49,8 @@ class HogSettings:
         overlap: Overlap from which two boxes count as one.
     """
 
-    accept: float
-    overlap: float
+    accept: Annotated[float, Field(ge=-1000, le=1000)]
+    overlap: Share
 
 
 class HogSvm:

@@ -7,18 +7,19 @@ instead of a face's five.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from kellgren.locate import boxes as box
 from kellgren.locate import windows
 from kellgren.locate.cascade import Joint
 from kellgren.model.session import Session
+from kellgren.train.documents import STRICT, Count, Share
 from kellgren.train.graph import traced
 from kellgren.vocabulary import FloatArray
 
@@ -124,7 +125,7 @@ def graph(net: PNet | RNet | ONet) -> bytes:
     return data
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class MtcnnSettings:
     """What decides which proposals become knees.
 
@@ -135,10 +136,10 @@ class MtcnnSettings:
         proposals: Most windows that a level hands on, best first.
     """
 
-    propose: float
-    refine: float
-    accept: float
-    proposals: int
+    propose: Share
+    refine: Share
+    accept: Share
+    proposals: Count
 
 
 class Mtcnn:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from kellgren.train.graders.recipe import build
+from pydantic.dataclasses import dataclass
+
+from kellgren.train.documents import STRICT, Amount, Document, parse
 from kellgren.train.localiser.compared.hog import HogSettings
 from kellgren.train.localiser.compared.mtcnn import MtcnnSettings
-from kellgren.train.localiser.recipe import Level, Material, Tune
+from kellgren.train.localiser.recipe import Level, Material, Number, Tune
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class MtcnnRecipe:
     """Three-level MTCNN.
 
@@ -47,7 +48,7 @@ class MtcnnRecipe:
         return self.level1, self.level2, self.level3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class HogRecipe:
     """HOG + linear SVM.
 
@@ -61,7 +62,7 @@ class HogRecipe:
         near: Windows around each joint, as the cascade's first level.
         far: Windows anywhere on each film.
         penalty: C of the support vector machine.
-        mined: Most false windows a film that the second fit learns from as well.
+        mined: Most false windows per film that the second fit learns from as well.
         search: Thresholds.
     """
 
@@ -71,22 +72,22 @@ class HogRecipe:
     title: str
     source: str
     material: Material
-    near: int
-    far: int
-    penalty: float
-    mined: int
+    near: Number
+    far: Number
+    penalty: Amount
+    mined: Number
     search: HogSettings
 
 
 ComparatorRecipe = MtcnnRecipe | HogRecipe
 
 
-def from_dict(document: dict[str, Any]) -> ComparatorRecipe:
+def from_dict(document: Document) -> ComparatorRecipe:
     """Check a recipe of either kind.
 
     Raises:
         BadRecipe: Naming the key that is unknown or the value that cannot be.
     """
-    cls = MtcnnRecipe if document.get("kind") == "mtcnn" else HogRecipe
-    recipe: ComparatorRecipe = build(cls, document, where="recipe")
-    return recipe
+    if document.get("kind") == "mtcnn":
+        return parse(MtcnnRecipe, document, where="recipe")
+    return parse(HogRecipe, document, where="recipe")
