@@ -37,7 +37,7 @@ Rate = Annotated[float, Field(ge=0, le=100)]
 
 T = TypeVar("T")
 
-_MOST_BYTES: Final = 1 << 16
+_MOST_BYTES: Final = 1 << 15
 _MOST_VALUES: Final = 20_000
 """Values of one document, those that aliases repeat counted each time."""
 _DEEPEST: Final = 32
@@ -272,6 +272,8 @@ def _refusal(error: ErrorDetails, cls: type[object], where: str) -> BadRecipe:
         return BadRecipe(f"{_path(where, above)}: unknown key {last!r}", remedy=nearest(str(last), known))
     if kind == "missing":
         return BadRecipe(f"{_path(where, above)}: no key {last!r}")
+    if last in ("bool", "str"):  # the first of several types that a step's parameter may have
+        return BadRecipe(f"{_path(where, above)} is {_shown(error['input'])}: should be a number or text")
     if last == "[key]":
         return BadRecipe(f"{_path(where, above[:-1])}: key {above[-1]!r} {message}")
     return BadRecipe(f"{_path(where, error['loc'])} is {_shown(error['input'])}: {message}")

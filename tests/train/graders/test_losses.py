@@ -250,7 +250,7 @@ def test_multi_task_weighs_tasks_and_questions():
 
 def test_an_unknown_loss_names_the_nearest():
     with pytest.raises(BadRecipe, match="'focal'"):
-        losses.build(Loss(kind="focall"), 5)
+        recipe.from_dict({**recipe.document("joint"), "loss": {"KL": {"kind": "focall"}}})
 
 
 @pytest.mark.parametrize(

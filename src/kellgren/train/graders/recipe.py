@@ -53,7 +53,7 @@ __all__ = [
     "parse",
 ]
 
-Step = dict[str, JsonValue]
+Step = dict[str, bool | int | float | str]
 """A model-stage step as in a card: `{"step": NAME, ...parameters}`, checked by `kellgren.model.steps`."""
 
 Grade = Annotated[int, Field(ge=0, le=4)]
