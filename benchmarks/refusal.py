@@ -54,8 +54,8 @@ def main() -> None:
             counts = Counter(pool.map(lambda i, k=kind: simulated(k, i), range(options.n)))
             print(f"simulated {kind}: n {options.n}, {dict(counts)}", flush=True)
         for folder in options.folders:
-            items = list(batch.find([folder]))
-            counts = Counter(pool.map(lambda item: worst(item.load(), item.path.name), items))
+            items = batch.find([folder]).sources
+            counts = Counter(pool.map(lambda item: worst(item.read_bytes(), item.path.name), items))
             print(f"{folder.name}: n {len(items)}, {dict(counts)}", flush=True)
 
 

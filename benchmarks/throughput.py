@@ -30,7 +30,7 @@ from kellgren.model import bundle
 from kellgren.model.predict import Model
 from kellgren.model.tta import looks
 from kellgren.parallel import processors
-from kellgren.read import Source, find_images, read_bytes
+from kellgren.read import Source, list_images, read_bytes
 from kellgren.standardise import standardise
 
 
@@ -49,7 +49,7 @@ def bare(opened: bundle.Bundle, knees: int, sample: Source, *, side_by_side: boo
     """Seconds of `knees` evaluations of the graph, all views of a knee in one batch."""
     workers = processors() if side_by_side else 1
     model = Model(opened, threads=max(1, processors() // workers))
-    film = standardise(read_bytes(sample.load(), sample.file))
+    film = standardise(read_bytes(sample.read_bytes(), sample.file))
     batches = [model.tensors(film.pixels, look) for look in looks(opened.card.tta, mirrored=False)]
     tensors = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
     wanted = [f"logits_{task}" for task in opened.card.tasks] + ["embedding"]
@@ -76,7 +76,7 @@ def main() -> None:
         if folder is None:
             simulate.simulate(Path(scratch), options.knees)
             folder = Path(scratch) / "images"
-        files = list(find_images(folder))
+        files = list(list_images([folder]).sources)
         opened = bundle.load(options.model)
         ratios = []
         for number in range(options.rounds):

@@ -28,7 +28,7 @@ import corpus
 from kellgren.errors import KellgrenError
 from kellgren.grade.grader import Grader
 from kellgren.model import bundle
-from kellgren.read import find_images, read_bytes
+from kellgren.read import list_images, read_bytes
 from kellgren.read.radiograph import Radiograph
 from kellgren.standardise import standardise
 
@@ -89,9 +89,9 @@ def try_seed(seed: int, use: Callable[[Radiograph], object] = look) -> Result:
         del case
         _forget_peak()
         started, clock = time.process_time(), time.perf_counter()
-        for source in find_images(path):
+        for source in list_images([path]).sources:
             try:
-                use(read_bytes(source.load(), source.path))
+                use(read_bytes(source.read_bytes(), source.path))
                 outcomes["read"] += 1
             except KellgrenError as error:
                 outcomes[type(error).__name__] += 1

@@ -224,7 +224,7 @@ def test_rows_have_the_columns(planted):
         ("archive/kneeKL224/auto_test/4/9000099L.png", "auto_test", 4, "9000099", "L"),
         ("val/KL3/9000099_l (2).png", "val", 3, "9000099", "L"),
         ("train/0/9000099R_flipped.png", "train", 0, "9000099", "R"),
-        ("Training/0Normal/NormalG0 (1).png", None, None, None, None),
+        ("Training/0Normal/NormalG0 (1).png", "train", 0, None, None),
         ("MB00123_R.png", None, None, "MB00123", "R"),
     ],
 )

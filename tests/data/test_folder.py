@@ -215,8 +215,8 @@ def test_image_outside_of_the_layout(root):
 
 
 def test_unknown_split_folder(root):
-    images(root, "training/0/9000001R")
-    refused(root, "training/0/9000001R.png is not under SPLIT/GRADE/", "train, val, test, auto_test")
+    images(root, "pilot/0/9000001R")
+    refused(root, "pilot/0/9000001R.png is not under SPLIT/GRADE/", "train, val, test, auto_test")
 
 
 @pytest.mark.parametrize("grade", ["5", "²"])
@@ -239,7 +239,7 @@ def test_two_images_of_one_name(root):
 def test_damaged_zip(root):
     images(root, "train/0/9000001R")
     (root / "bad.zip").write_bytes(b"PK\x03\x04 and then nothing")
-    assert refused(root, "not a readable zip file").path == root / "bad.zip"
+    assert refused(root, "the archive is damaged").path == root / "bad.zip"
 
 
 GOOD = ("one", "train", "p1", "R", "2")

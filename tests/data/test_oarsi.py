@@ -78,7 +78,7 @@ def test_other_visits(tmp_path):
         ("ID|READPRJ|V00XRKL", "9|15|1", "no column SIDE"),
         ("ID|SIDE|READPRJ", "9|1|15", "0 columns like V00XRKL"),
         ("ID|SIDE|V00XRKL", "9|3|1", "SIDE '3' is not 1 or 2"),
-        ("ID|SIDE|V00XRKL", "9|1", "line 2: 2 cells, not 3"),
+        ("ID|SIDE|V00XRKL", "9|1", "line 2 has 2 cells, the header 3"),
     ],
 )
 def test_tables_that_are_none(tmp_path, header, row, words):

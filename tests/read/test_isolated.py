@@ -163,7 +163,7 @@ def test_a_grading_run_goes_on(tmp_path):
     (tmp_path / "b.png").write_bytes(corpus.raster(large) + bytes(200_000))
     with IsolatedReader(memory=16 << 20) as reader:
         grader = Grader(bundle.load("joint"), threads=1, reader=reader.read_bytes)
-        outcomes = list(batch.grade_all(grader, batch.find([tmp_path]), workers=2))
+        outcomes = list(batch.grade_all(grader, batch.find([tmp_path]).sources, workers=2))
     results = {outcome.item.file: outcome.result for outcome in outcomes}
     assert isinstance(results["b.png"], UnreadableImage)
     assert "memory" in str(results["b.png"])

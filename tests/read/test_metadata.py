@@ -70,9 +70,9 @@ def test_a_film_finds_its_row(tmp_path, key, rows, path, expected):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "no column of file, name, barcode"),
+        ("", "the file is empty"),
         ("side\nR\n", "no column of file"),
-        ("file;side\na;R\n", "separate columns by commas"),
+        ("file side\na R\n", "separate columns by commas"),
         ("file,name,side\na,b,R\n", "more than one column"),
         ("file,comment\na,b\n", "states nothing"),
         ("file,side,side\na,R,L\n", "side more than once"),
@@ -98,9 +98,9 @@ def test_a_table_that_cannot_be_used_says_which_line(tmp_path, text, reason):
 
 
 def test_a_table_that_is_no_text_or_not_there(tmp_path):
-    with pytest.raises(BadMetadata, match="not UTF-8"):
-        read_metadata(table(tmp_path, "file,side\né,R\n", encoding="latin-1"))
-    with pytest.raises(BadMetadata, match="cannot be opened"):
+    with pytest.raises(BadMetadata, match="not text"):
+        read_metadata(table(tmp_path, "file,side\n\0,R\n", encoding="latin-1"))
+    with pytest.raises(BadMetadata, match="no such file"):
         read_metadata(tmp_path / "none.csv")
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from films import knee, raster, write
 from kellgren.errors import KellgrenError, UnreadableImage
-from kellgren.read import Limits, Source, find_images, is_image_name, read, read_bytes
+from kellgren.read import Limits, Source, list_images, read, read_bytes
 
 GREY = knee(top=255).astype(np.uint8)
 DEEP = knee(top=65535).astype(np.uint16)
@@ -201,24 +201,6 @@ def test_find_images_yields_everything_that_is_not_hidden_in_order(tmp_path):
     (tmp_path / ".cache").mkdir()
     write(tmp_path / ".cache", "x.png", b"")
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
-    found = [source.file for source in find_images(tmp_path)]
-    assert found == ["a", "b.png", "c.txt", "deep/IM000001", "empty.dcm"]
-    assert list(find_images(tmp_path / "none.png")) == [Source(tmp_path / "none.png", "none.png")]
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("a.png", True),
-        ("a.JPEG", True),
-        ("IM000001", True),
-        ("1.2.840.10008.55", True),
-        ("a.webp", True),
-        ("labels.csv", False),
-        ("notes.txt", False),
-        (".a.png", False),
-        ("DICOMDIR", False),
-    ],
-)
-def test_is_image_name(name, expected):
-    assert is_image_name(name) is expected
+    found = [source.file for source in list_images([tmp_path]).sources]
+    assert found == ["b.png", "deep/IM000001", "empty.dcm"]
+    assert list_images([tmp_path / "none.png"]).sources == (Source(tmp_path / "none.png", "none.png"),)

@@ -81,9 +81,13 @@ def grade(
     grader = Grader(opened, threads=max(1, processors() // count), reader=read)
     if explain and not grader.model.explains:
         raise typer.BadParameter(f"{grader.title} has no maps to draw", param_hint="--explain")
-    items = list(batch.find(paths))
+    listing = batch.find(paths)
+    items = listing.sources
     if not items:
-        raise typer.BadParameter("no files found", param_hint="PATH")
+        skipped = f"; {listing.sentence()}" if listing.skipped else ""
+        raise typer.BadParameter(f"no images found{skipped}", param_hint="PATH")
+    if stated:
+        stated.check_sources(items)
     out.mkdir(parents=True, exist_ok=True)
     options = {
         "paths": [printable(str(p)) for p in paths],

@@ -1,5 +1,5 @@
 """Data sets of graded knees: folders, labels, folds. Numpy only."""
 
-from kellgren.data.folder import DataSet, ImageRef, Knee, load
+from kellgren.data.folder import DataSet, Knee, load
 
-__all__ = ["DataSet", "ImageRef", "Knee", "load"]
+__all__ = ["DataSet", "Knee", "load"]

@@ -173,9 +173,10 @@ class _Look:
 
 
 def _look(entry: Entry) -> _Look:
-    data = entry.image.read_bytes()
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = ""
     try:
+        data = entry.image.read_bytes()
+        sha256 = hashlib.sha256(data).hexdigest()
         small = thumbnail(read_bytes(data, Path(entry.file)).pixels)
     except KellgrenError as error:
         return _Look(sha256, None, None, error.reason)
@@ -215,7 +216,8 @@ def _shared_patients(entries: Sequence[Entry]) -> Iterator[Finding]:
 def _byte_copies(entries: Sequence[Entry], looks: Sequence[_Look]) -> Iterator[Finding]:
     same: dict[str, list[Entry]] = defaultdict(list)
     for entry, look in zip(entries, looks, strict=True):
-        same[look.sha256].append(entry)
+        if look.sha256:
+            same[look.sha256].append(entry)
     for group in same.values():
         for first, second in pairwise(group):
             yield Finding("byte_copy", first, second, _across(first, second), "the same file", 1.0)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from kellgren.data.folder import ImageRef
+from kellgren.data.folder import iter_images
 from kellgren.errors import BadDataset
+from kellgren.read import Source
 from kellgren.vocabulary import Side
 
 TABLE: Final = "boxes.csv"
@@ -30,7 +30,7 @@ class FilmRef:
     """
 
     name: str
-    image: ImageRef
+    image: Source
     boxes: npt.NDArray[np.float64]
     sides: tuple[Side | None, ...]
 
@@ -53,7 +53,7 @@ def load_films(root: Path) -> tuple[FilmRef, ...]:
             rows = list(csv.DictReader(file))
     except OSError as error:
         raise BadDataset(f"cannot read the boxes: {error.strerror}", path=path) from error
-    images = _images(root)
+    images = {image.path.name: image for image in iter_images(root)}
     knees: dict[str, list[tuple[list[float], Side | None]]] = {}
     for line, row in enumerate(rows, 2):
         try:
@@ -75,16 +75,3 @@ def load_films(root: Path) -> tuple[FilmRef, ...]:
         boxes = np.array([box for box, _ in found])
         films.append(FilmRef(name, images[name], boxes, tuple(side for _, side in found)))
     return tuple(films)
-
-
-def _images(root: Path) -> dict[str, ImageRef]:
-    """Every file below the folder and inside its zips, by file name."""
-    found = {path.name: ImageRef(path) for path in sorted(root.rglob("*")) if path.is_file()}
-    for archive in sorted(root.glob("*.zip")):
-        try:
-            with zipfile.ZipFile(archive) as opened:
-                members = [info.filename for info in opened.infolist() if not info.is_dir()]
-        except (zipfile.BadZipFile, OSError) as error:
-            raise BadDataset("a zip file that cannot be read", path=archive) from error
-        found |= {PurePosixPath(member).name: ImageRef(archive, member) for member in members}
-    return found

@@ -10,65 +10,21 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from kellgren.errors import BadDataset, closest
+from kellgren.read import Source, list_images
+from kellgren.read.grade_folders import SPLIT_WORDS, SPLITS, place_of
+from kellgren.read.names import IMAGE_SUFFIXES
 from kellgren.vocabulary import MISSING, READINGS, TASKS, Side, oa_from_kl
 
-IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".dcm"})
-SPLITS: Final = ("train", "val", "test", "auto_test")
-_OTHER_WORDS: Final = {
-    "training": "train",
-    "valid": "val",
-    "validate": "val",
-    "validation": "val",
-    "dev": "val",
-    "testing": "test",
-}
-_NAME_WITH_SIDE: Final = re.compile(r"^(?P<patient>\d{7})(?P<side>[RL])$")
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRef:
-    """Where an image lies: a file, or a member of a zip file.
-
-    Attributes:
-        path: The image file, or the zip file that holds it.
-        member: Name inside the zip, or None for a plain file.
-    """
-
-    path: Path
-    member: str | None = None
-
-    @property
-    def stem(self) -> str:
-        """File name without folders and extension."""
-        return PurePosixPath(self.member).stem if self.member else self.path.stem
-
-    def parts(self, root: Path) -> tuple[str, ...]:
-        """Folders and file name relative to the data set's root."""
-        return PurePosixPath(self.member).parts if self.member else self.path.relative_to(root).parts
-
-    def read_bytes(self) -> bytes:
-        """The encoded image."""
-        if self.member is None:
-            return self.path.read_bytes()
-        return _archive(self.path, self.path.stat().st_mtime_ns).read(self.member)
-
-
-@lru_cache(maxsize=16)
-def _archive(path: Path, modified_ns: int) -> zipfile.ZipFile:
-    """An open zip file: reading its directory anew for each of thousands of members takes minutes."""
-    del modified_ns  # part of the key: a file that was rewritten is opened again
-    return zipfile.ZipFile(path)
+_NAME_WITH_SIDE: Final = re.compile(r"^(?P<patient>\d{7}|MB\d{5})(?P<side>[RL])$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +45,7 @@ class Knee:
     split: str
     patient: str
     side: Side | None
-    image: ImageRef
+    image: Source
     readings: Mapping[str, int] = field(default_factory=dict)
     fold: int | None = None
 
@@ -183,49 +139,38 @@ def load(root: Path | str) -> DataSet:
     return dataset
 
 
-def _find_images(root: Path) -> dict[str, ImageRef]:
-    found: dict[str, ImageRef] = {}
-
-    def add(ref: ImageRef) -> None:
-        key = ref.stem
-        if "auto_test" in ref.parts(root):  # detector crops of test patients: same names, other pixels
-            key = f"auto_test/{key}"
-        if key in found:
-            first = found[key]
-            raise BadDataset(f"two images are called {key!r}: {first.path} and {ref.path}", path=root)
-        found[key] = ref
-
+def _find_images(root: Path) -> dict[str, Source]:
+    images: dict[str, Source] = {}
     for image in iter_images(root):
-        add(image)
-    return found
+        key = image.stem
+        if "auto_test" in image.parts:  # detector crops of test patients: same names, other pixels
+            key = f"auto_test/{key}"
+        if key in images:
+            first = images[key]
+            raise BadDataset(f"two images are called {key!r}: {first.file} and {image.file}", path=root)
+        images[key] = image
+    return images
 
 
-def iter_images(root: Path) -> Iterator[ImageRef]:
-    """Every image of a folder, in files and in zip files, in the order of their paths.
+def iter_images(root: Path) -> Iterator[Source]:
+    """Every image of a folder or archive, those in archives too, in the order of their paths.
+
+    One that cannot be taken out of its archive says so when it is read.
 
     Raises:
-        BadDataset: If a zip file cannot be read.
+        BadDataset: If a folder cannot be opened, or no image of an archive can be read.
     """
-    for path in sorted(root.rglob("*")):
-        if _hidden(path.relative_to(root).parts):
-            continue
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-            yield ImageRef(path)
-        elif path.suffix.lower() == ".zip":
-            try:
-                with zipfile.ZipFile(path) as archive:
-                    members = sorted(archive.namelist())
-            except zipfile.BadZipFile as error:
-                raise BadDataset("not a readable zip file", path=path) from error
-            for member in members:
-                inner = PurePosixPath(member)
-                if inner.suffix.lower() in IMAGE_SUFFIXES and not _hidden(inner.parts):
-                    yield ImageRef(path, member)
-
-
-def _hidden(parts: Iterable[str]) -> bool:
-    """Whether a file or one of its folders is hidden, as the `._NAME` twins that a Mac puts into zips are."""
-    return any(part.startswith(".") for part in parts)
+    if not root.exists():
+        raise BadDataset("there is no such file or folder", path=root)
+    sources = list_images([root]).sources
+    whole = {source.member.archive for source in sources if source.member and source.error is None}
+    for source in sources:
+        lost = source.member is None or source.member.archive not in whole
+        if source.error is not None and lost:
+            path = source.path if source.member is None else source.member.archive
+            raise BadDataset(source.error.message, path=path, remedy=source.error.remedy)
+        if source.path.suffix.lower() in IMAGE_SUFFIXES:
+            yield source
 
 
 def read_labels(path: Path) -> dict[str, Knee] | None:
@@ -248,7 +193,7 @@ def read_labels(path: Path) -> dict[str, Knee] | None:
         if not row["patient"]:
             raise BadDataset(f"line {line}: no patient", path=path, remedy="splits are checked by patient")
         readings = {task: _reading(row[task], task, path, line) for task in READINGS if row.get(task)}
-        image = ImageRef(path)  # replaced by the image's own place before anybody sees it
+        image = Source(path, path.name)  # replaced by the image's own before anybody sees it
         knees[name] = Knee(
             name, row["split"], row["patient"], cast("Side | None", side or None), image, readings
         )
@@ -268,7 +213,7 @@ def check_split(split: str, path: Path, line: int) -> None:
     if not split:
         raise BadDataset(f"line {line}: no split", path=path, remedy=f"use {', '.join(SPLITS)} or a name")
     word = re.sub(r"[^a-z]", "", split.casefold())
-    known = {re.sub(r"[^a-z]", "", name): name for name in SPLITS} | _OTHER_WORDS
+    known = {re.sub(r"[^a-z]", "", written): name for written, name in SPLIT_WORDS.items()}
     near = closest(word, known, cutoff=0.8)
     if near is not None:
         meant = known[near]
@@ -317,31 +262,27 @@ def _rows(path: Path, *, required: tuple[str, ...]) -> Iterator[tuple[int, dict[
         raise BadDataset("not UTF-8 text", path=path) from error
 
 
-def _place(root: Path, image: ImageRef) -> tuple[str, int] | None:
+def _place(image: Source) -> tuple[str, int] | None:
     """Split and grade that the folders say, `(split, KL)`, or None in another layout."""
-    parts = image.parts(root)
-    if len(parts) < 3 or parts[-3] not in SPLITS or not parts[-2].isdecimal():
-        return None
-    return parts[-3], int(parts[-2])
+    place = place_of(image.parts)
+    return None if place.split is None or place.grade is None else (place.split, place.grade)
 
 
-def split_of_place(root: Path, image: ImageRef) -> str | None:
+def split_of_place(image: Source) -> str | None:
     """The split that an image's folders name, None in another layout."""
-    place = _place(root, image)
+    place = _place(image)
     return None if place is None else place[0]
 
 
-def _knee_from_path(root: Path, image: ImageRef) -> Knee:
-    place = _place(root, image)
+def _knee_from_path(root: Path, image: Source) -> Knee:
+    place = _place(image)
     if place is None:
         raise BadDataset(
-            f"{'/'.join(image.parts(root))} is not under SPLIT/GRADE/",
+            f"{image.file} is not under SPLIT/GRADE/",
             path=root,
             remedy=f"use {', '.join(SPLITS)} and 0..4 as folders, or add labels.csv",
         )
     split, kl = place
-    if kl > 4:
-        raise BadDataset(f"{'/'.join(image.parts(root))}: grade {kl} is not 0..4", path=root)
     match = _NAME_WITH_SIDE.match(image.stem)
     if match is None:
         raise BadDataset(
@@ -354,7 +295,7 @@ def _knee_from_path(root: Path, image: ImageRef) -> Knee:
 
 
 def _check_against_path(root: Path, knee: Knee) -> Knee:
-    place = _place(root, knee.image)
+    place = _place(knee.image)
     if place is not None and place != (knee.split, knee.readings.get("KL", place[1])):
         raise BadDataset(
             f"{knee.name}: labels.csv says {knee.split}/KL {knee.readings.get('KL')}, "

@@ -9,16 +9,16 @@ from __future__ import annotations
 import csv
 import io
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from kellgren.data.folder import IMAGE_SUFFIXES, ImageRef, iter_images
+from kellgren.data.folder import iter_images
 from kellgren.data.inventory import Entry, from_path
-from kellgren.errors import BadDataset
+from kellgren.errors import BadDataset, UnreadableImage
+from kellgren.read import Source, list_images
 from kellgren.writing import write_bytes, write_text
 
 KNEE_FILMS: Final = "Fixed Flexion Knee"
@@ -60,7 +60,7 @@ def import_crops(source: Path, out: Path, *, size: int | None = None, link: bool
     """
     left_out: Counter[str] = Counter()
     chosen: dict[str, Entry] = {}
-    for entry in _entries(source):
+    for entry in map(from_path, iter_images(source)):
         reason = _reason_to_leave(entry, size)
         if reason:
             left_out[reason] += 1
@@ -81,24 +81,15 @@ def import_crops(source: Path, out: Path, *, size: int | None = None, link: bool
     for name, entry in chosen.items():
         suffix = PurePosixPath(entry.file).suffix.lower()
         target = out / str(entry.split) / str(entry.grade) / f"{name}{suffix}"
-        added += _bring(entry.image, target, link=link)
-    return Imported(added, len(chosen) - added, dict(left_out))
+        try:
+            added += _bring(entry.image, target, link=link)
+        except UnreadableImage as error:
+            left_out[f"cannot be read: {entry.file}: {error.message}"] += 1
+    return Imported(added, len(chosen) - added - _unread(left_out), dict(left_out))
 
 
-def _entries(source: Path) -> Iterator[Entry]:
-    if source.is_dir():
-        yield from (from_path(source, image) for image in iter_images(source))
-        return
-    try:
-        with zipfile.ZipFile(source) as archive:
-            members = sorted(archive.namelist())
-    except (OSError, zipfile.BadZipFile) as error:
-        raise BadDataset("neither a folder nor a readable zip file", path=source) from error
-    for member in members:
-        parts = PurePosixPath(member).parts
-        hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
-        if PurePosixPath(member).suffix.lower() in IMAGE_SUFFIXES and not hidden:
-            yield from_path(source.parent, ImageRef(source, member))
+def _unread(left_out: Counter[str]) -> int:
+    return sum(count for reason, count in left_out.items() if reason.startswith("cannot be read"))
 
 
 def _reason_to_leave(entry: Entry, size: int | None) -> str:
@@ -120,7 +111,8 @@ def import_oai_films(source: Path, out: Path, *, link: bool = False) -> Imported
 
     Args:
         source: Folder with `contents.csv` (columns `Folder`, `ParticipantID`, `Barcode`,
-            `SeriesDescription`) and the folders that it names, each with one film.
+            `SeriesDescription`) and the folders that it names, each with one film, or packed as
+            `FOLDER.tar.gz`.
         out: Receives `ID_BARCODE.dcm` and `films.csv`, which `kellgren grade --metadata` takes: the films'
             headers are stripped of what it says.
         link: Make hard links instead of copies.
@@ -136,8 +128,10 @@ def import_oai_films(source: Path, out: Path, *, link: bool = False) -> Imported
             left_out["another series"] += 1
             continue
         folder = source / row["Folder"].replace("\\", "/")
-        films = sorted(p for p in folder.glob("*") if p.is_file() and not p.name.startswith("."))
-        if source.resolve() not in folder.resolve().parents or not films:
+        packed = folder.with_name(f"{folder.name}.tar.gz")  # as the OAI's drives hold them
+        films = list_images([packed if packed.is_file() else folder]).sources
+        absent = not folder.exists() and not packed.exists()
+        if source.resolve() not in folder.resolve().parents or absent or not films:
             left_out["no film in the folder that the table names"] += 1
             continue
         if len(films) > 1:
@@ -145,7 +139,11 @@ def import_oai_films(source: Path, out: Path, *, link: bool = False) -> Imported
         name = f"{row['ParticipantID']}_{row['Barcode']}"
         if not name.replace("_", "").isalnum():
             raise BadDataset(f"id or barcode {name!r} is no plain word", path=source / CONTENTS)
-        added += _bring(ImageRef(films[0]), out / f"{name}.dcm", link=link)
+        try:
+            added += _bring(films[0], out / f"{name}.dcm", link=link)
+        except UnreadableImage as error:
+            left_out[f"cannot be read: {row['Folder']}: {error.message}"] += 1
+            continue
         rows.append(
             {
                 "file": f"{name}.dcm",
@@ -177,7 +175,7 @@ def _contents(path: Path) -> Iterator[dict[str, str]]:
         raise BadDataset(f"cannot be read ({type(error).__name__})", path=path) from error
 
 
-def _bring(image: ImageRef, target: Path, *, link: bool) -> bool:
+def _bring(image: Source, target: Path, *, link: bool) -> bool:
     """Link or copy one file; False where it is there already."""
     data = None if link and image.member is None else image.read_bytes()
     length = image.path.stat().st_size if data is None else len(data)

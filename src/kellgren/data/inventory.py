@@ -10,16 +10,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
-from kellgren.data.folder import SPLITS, ImageRef, Knee, iter_images, read_folds, read_labels
+from kellgren.data.folder import Knee, iter_images, read_folds, read_labels
 from kellgren.errors import BadDataset
+from kellgren.read import Source
+from kellgren.read.grade_folders import place_of
+from kellgren.read.laterality import side_from_name
 from kellgren.vocabulary import Side
 
-# OAI (9000099R, Mendeley and Kaggle) and MOST (MB00123R) ids with a side; what augmentation programs add
-# behind a name (9000099R_flipped, 9000099R (2)) does not make another patient.
-_NAMED: Final = re.compile(r"(?:^|[_ -])(?P<patient>\d{7}|MB\d{5})(?:[ _-]?(?P<side>[RLrl]))?(?=$|[_ .()-])")
-_FOLDER_GRADE: Final = re.compile(r"(?:KL|grade)?[ _-]?(?P<grade>[0-4])(?![0-9])", re.IGNORECASE)
+# OAI (9000099R, Mendeley and Kaggle) and MOST (MB00123R) ids; what augmentation programs add behind a name
+# (9000099R_flipped, 9000099R (2)) does not make another patient.
+_PATIENT: Final = re.compile(r"(?:^|[_ -])(\d{7}|MB\d{5})(?:[ _-]?[RLrl])?(?=$|[_ .()-])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Entry:
         fold: Cross-validation fold, or None.
     """
 
-    image: ImageRef
+    image: Source
     file: str
     split: str | None
     grade: int | None
@@ -83,7 +85,7 @@ def take(root: Path | str) -> Inventory:
     entries: list[Entry] = []
     contradictions: list[tuple[Entry, str]] = []
     for image in iter_images(root):
-        entry = from_path(root, image)
+        entry = from_path(image)
         entry = replace(entry, fold=folds.get(image.stem))
         if image.stem in labels and entry.split != "auto_test":
             entry, words = _labelled(entry, labels)
@@ -94,21 +96,16 @@ def take(root: Path | str) -> Inventory:
     return Inventory(root, tuple(entries), tuple(contradictions))
 
 
-def from_path(root: Path, image: ImageRef) -> Entry:
+def from_path(image: Source) -> Entry:
     """What the folders and the name of an image say: `.../SPLIT/GRADE/NAME.EXT`, in any number of folders."""
-    parts = image.parts(root)
-    file = parts if image.member is None else (*image.path.relative_to(root).parts, *parts)
-    split = next((part for part in reversed(parts[:-1]) if part in SPLITS), None)
-    grade = _FOLDER_GRADE.fullmatch(parts[-2]) if len(parts) > 1 else None
-    named = _NAMED.search(image.stem)
-    side = named["side"].upper() if named and named["side"] else None
+    place, patient = place_of(image.parts), _PATIENT.search(image.stem)
     return Entry(
         image=image,
-        file="/".join(file),
-        split=split,
-        grade=int(grade["grade"]) if grade else None,
-        patient=named["patient"] if named else None,
-        side=cast("Side | None", side),
+        file=image.file,
+        split=place.split,
+        grade=place.grade,
+        patient=patient[1] if patient else None,
+        side=side_from_name(image.path.name),
     )
 
 

@@ -13,7 +13,6 @@ taken first, then 37 and 42, then others by number; a reading that it did not ma
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,10 +23,11 @@ from typing import Final
 
 from kellgren.data.inventory import Entry, Inventory
 from kellgren.errors import BadDataset
+from kellgren.read.laterality import side_word
+from kellgren.read.tables import read_table, whole
 from kellgren.vocabulary import READINGS, TASKS, Side
 
 _PROJECTS: Final = ("15", "37", "42")
-_SIDES: Final[dict[str, Side]] = {"1": "R", "2": "L"}
 _MISSING: Final = re.compile(r"|\.[A-Z]?|\.?[PSXZ]|NA|nan", re.IGNORECASE)
 _NOT_GRADES: Final = {"8", "9"}  # MOST: not read, for a reason of its own
 
@@ -96,10 +96,10 @@ def read_oai(path: Path) -> Readings:
     columns = {task: f"{visit}XR{name}" for task, name in COLUMN.items() if f"{visit}XR{name}" in header}
     projects: dict[Key, dict[str, list[Mapping[str, str]]]] = defaultdict(lambda: defaultdict(list))
     for line, row in rows:
-        side = _SIDES.get(_code(row["SIDE"]))
-        if side is None:
+        side = side_word(row["SIDE"])
+        if side is None or side == "B":
             raise BadDataset(f"line {line}: SIDE {row['SIDE']!r} is not 1 or 2", path=path)
-        projects[row["ID"], side][_code(row.get("READPRJ", ""))].append(row)
+        projects[whole(row["ID"]), side][_code(row.get("READPRJ", ""))].append(row)
     notes: list[Note] = []
     knees = {}
     for key, read in projects.items():
@@ -135,7 +135,7 @@ def read_most(path: Path, visit: int = 0) -> Readings:
     for _, row in rows:
         for side in ("R", "L"):
             for task in columns:
-                cells[row["MOSTID"], side][task].append(row.get(names[side] + COLUMN[task], ""))
+                cells[whole(row["MOSTID"]), side][task].append(row.get(names[side] + COLUMN[task], ""))
     for key, tasks in cells.items():
         graded = {task: _decided(key, task, [("", found)], notes) for task, found in tasks.items()}
         knees[key] = {task: grade for task, grade in graded.items() if grade is not None}
@@ -148,8 +148,8 @@ def _rank(project: str) -> tuple[int, int, str]:
 
 
 def _code(cell: str) -> str:
-    """The code of a cell that may carry its label: `1: Right` is 1."""
-    return cell.partition(":")[0].strip()
+    """The code of a cell that may carry its label: `1: Right` is 1, and so is 1.0."""
+    return whole(cell.partition(":")[0].strip())
 
 
 def _decided(
@@ -190,26 +190,9 @@ def _grade(cell: str, key: Key, task: str, notes: list[Note]) -> int | None:
 
 def _table(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
     """Upper-case column names, and the rows with their line numbers."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        text = path.read_text(encoding="latin-1")  # SAS exports of labels with typographic marks
-    except OSError as error:
-        raise BadDataset(f"cannot be opened ({type(error).__name__})", path=path) from error
-    lines = text.splitlines()
-    first = lines[0] if lines else ""
-    separator = max("|\t,", key=first.count)
-    header = [name.strip().strip('"').upper() for name in first.split(separator)]
-
-    def rows() -> Iterator[tuple[int, dict[str, str]]]:
-        for number, cells in enumerate(csv.reader(lines[1:], delimiter=separator), 2):
-            if not any(cells):
-                continue
-            if len(cells) != len(header):
-                raise BadDataset(f"line {number}: {len(cells)} cells, not {len(header)}", path=path)
-            yield number, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-
-    return header, rows()
+    names, rows = read_table(path, BadDataset)
+    header = [name.strip('"').upper() for name in names]
+    return header, ((line, dict(zip(header, cells, strict=True))) for line, cells in rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,10 +133,10 @@ def split_folder(
             f"divided already: {', '.join(present)}", path=path, remedy="--again divides it anew"
         )
     for image in iter_images(root):
-        split = split_of_place(root, image)
+        split = split_of_place(image)
         if split is not None:
             raise BadDataset(
-                f"{'/'.join(image.parts(root))} lies in a folder that names its split",
+                f"{image.file} lies in a folder that names its split",
                 path=root,
                 remedy="move images out of train/GRADE and its like, or keep the split that they have",
             )

@@ -12,13 +12,14 @@ from typing import Final, Literal
 
 from PIL import Image
 
-from kellgren.data.folder import ImageRef, iter_images
+from kellgren.data.folder import iter_images
 from kellgren.data.inventory import Entry, from_path
 from kellgren.data.manifest import SIZE, SMALL_SIZE, Published, published
-from kellgren.errors import BadDataset
+from kellgren.errors import BadDataset, UnreadableImage
 from kellgren.parallel import in_order
-from kellgren.read.files import sniff
-from kellgren.read.limits import without_warnings
+from kellgren.read import Source
+from kellgren.read.signatures import sniff
+from kellgren.read.silence import without_warnings
 
 State = Literal[
     "published", "re-encoded", "224", "resized", "wrong place", "renamed", "auto_test", "extra", "unreadable"
@@ -120,8 +121,8 @@ def verify(root: Path | str, *, workers: int = 1, progress: Progress | None = No
     if not found:
         raise BadDataset("no images found", path=root)
 
-    def check(image: ImageRef) -> Checked:
-        return _check(from_path(root, image), manifest, by_hash)
+    def check(image: Source) -> Checked:
+        return _check(from_path(image), manifest, by_hash)
 
     checked = in_order(check, found, workers=workers)
     images = tuple(progress(checked, len(found)) if progress else checked)
@@ -131,7 +132,10 @@ def verify(root: Path | str, *, workers: int = 1, progress: Progress | None = No
 
 
 def _check(entry: Entry, manifest: Mapping[str, Published], by_hash: Mapping[str, Published]) -> Checked:
-    data = entry.image.read_bytes()
+    try:
+        data = entry.image.read_bytes()
+    except UnreadableImage as error:
+        return Checked(entry.file, "unreadable", error.reason, None)
     known = by_hash.get(hashlib.sha256(data).hexdigest())
     mine = manifest.get(entry.image.stem)
     if known is not None and known is not mine:

@@ -62,7 +62,7 @@ def evaluate(
     rows: list[Row] = []
     failed: list[str] = []
     for knee, result in progress(_grade_knees(grader, knees, workers), len(knees)):
-        file = "/".join(knee.image.parts(dataset.root))
+        file = knee.image.file
         if isinstance(result, Assessment):
             graded.append((knee, result))
             row = graded_row(result, file)

@@ -12,7 +12,7 @@ from kellgren.grade.assessment import Assessment
 from kellgren.grade.grader import Grader
 from kellgren.locate import InputKind
 from kellgren.parallel import in_order
-from kellgren.read import Metadata, Source, find_images
+from kellgren.read import Listing, Metadata, Source, list_images
 from kellgren.vocabulary import Side
 
 
@@ -31,10 +31,9 @@ class Outcome:
     seconds: float
 
 
-def find(paths: Iterable[Path]) -> Iterator[Source]:
-    """Every file that the arguments name; folders and zip archives are walked in sorted order."""
-    for path in paths:
-        yield from find_images(path)
+def find(paths: Iterable[Path]) -> Listing:
+    """Every file that the arguments name, in folders and archives too, and how many were skipped."""
+    return list_images(paths)
 
 
 def grade_all(
@@ -64,7 +63,7 @@ def grade_all(
     def one(item: Source) -> Outcome:
         started = time.perf_counter()
         try:
-            data = item.load(grader.limits)
+            data = item.read_bytes(grader.limits)
             result: list[Assessment] | KellgrenError = grader.grade_bytes(
                 data, item.path, input=input, side=side, metadata=metadata, explain=explain
             )

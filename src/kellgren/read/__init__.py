@@ -1,39 +1,62 @@
-"""Read a radiograph from DICOM, PNG, JPEG, TIFF or WebP; whatever cannot be read has a plain reason."""
+"""File to radiograph: nothing is guessed from the pixels, and every failure has a reason.
+
+In the order in which data pass:
+
+    files, names              which files an argument means; how they are named and shown
+    archive, containers       films in zip and tar archives
+    grade_folders             split, grade and reader by folder names
+    signatures, limits        what a file is by its first bytes; sizes that are checked before decoding
+    raster                    PNG, JPEG, TIFF, WebP, JPEG 2000, AVIF, HEIF
+    dicom                     DICOM, by the modules below
+      elements, header, tags  data set, the elements that are looked at, their values
+      pixel_layout, frames    how pixels lie in memory; one frame decoded
+      syntaxes, codestream    transfer syntaxes; what a compressed image states of itself
+      colour, lut, modality   colour to grey, lookup tables, stored to modality values
+      appearance              tone curves and raw images
+      spacing, laterality     millimetres and side
+    metadata, tables          what a user states about films; tables as people save them
+    radiograph                the result
+    isolated, child           the same in a process of its own
+    silence                   libraries that would print what files hold
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from kellgren.errors import UnreadableImage
+from kellgren.read import silence
 from kellgren.read.dicom import read_dicom
-from kellgren.read.files import Source, describe_unknown, find_images, is_image_name, load, sniff
+from kellgren.read.files import Listing, Source, list_images, load
+from kellgren.read.laterality import stated_side
 from kellgren.read.limits import DEFAULT_LIMITS, Limits
 from kellgren.read.metadata import NOTHING_STATED, Metadata, Stated, apply_stated, read_metadata
 from kellgren.read.radiograph import Laterality, Radiograph, Spacing
 from kellgren.read.raster import read_raster
-from kellgren.vocabulary import Side
+from kellgren.read.signatures import HEAD, sniff, unknown_kind
 
 __all__ = [
     "DEFAULT_LIMITS",
     "Laterality",
     "Limits",
+    "Listing",
     "Metadata",
     "Radiograph",
     "Source",
     "Spacing",
     "Stated",
-    "find_images",
-    "is_image_name",
+    "list_images",
     "read",
     "read_bytes",
     "read_metadata",
 ]
 
+silence.libraries()
+
 
 def read(
     path: Path | str,
     *,
-    side: Side | None = None,
+    side: str | None = None,
     stated: Stated = NOTHING_STATED,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Radiograph:
@@ -41,7 +64,7 @@ def read(
 
     Args:
         path: The file. Its kind is told by content, not by name.
-        side: The user's word on which knee it shows; it decides over tag and name.
+        side: Which knee it shows, in any usual word (`R`, `left`); it decides over tag and name.
         stated: What else the user states of it, as in a row of a metadata table: frame, spacing, view, ...
         limits: Sizes that are checked before decoding.
 
@@ -52,6 +75,7 @@ def read(
         UnreadableImage: The file is missing, empty, too large, damaged, not an image, or compressed in a
             way that no installed decoder reads.
         NotAKnee: The file says itself that it is no plain radiograph (CT, MR, ...).
+        BadMetadata: `side` is neither right nor left.
     """
     path = Path(path)
     return read_bytes(load(path, limits), path, side=side, stated=stated, limits=limits)
@@ -61,7 +85,7 @@ def read_bytes(
     data: bytes,
     path: Path | str,
     *,
-    side: Side | None = None,
+    side: str | None = None,
     stated: Stated = NOTHING_STATED,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Radiograph:
@@ -80,18 +104,18 @@ def read_bytes(
     Raises:
         UnreadableImage: As for `read`.
         NotAKnee: As for `read`.
+        BadMetadata: As for `read`.
     """
     path = Path(path)
     limits.check_bytes(len(data), path)
-    head = data[:256]
+    head = data[:HEAD]
     kind = sniff(head)
     if kind is None:
-        raise UnreadableImage(
-            describe_unknown(head), path=path, remedy="DICOM, PNG, JPEG, TIFF and WebP are read"
-        )
-    word = side or stated.side
+        raise unknown_kind(head, path)
+    user = stated_side(side)
+    word = user or stated_side(stated.side)
     if kind == "DICOM":
         film = read_dicom(data, path, side=word, frame=stated.frame, limits=limits)
     else:
         film = read_raster(data, path, kind, side=word, limits=limits)
-    return apply_stated(film, stated, side)
+    return apply_stated(film, stated, user)

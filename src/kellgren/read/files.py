@@ -1,83 +1,24 @@
-"""Which files to look at, and what they are by their first bytes."""
+"""Which files to read: those of the arguments, of folders and of archives; what is passed over is counted."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Literal
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Final
 
 from kellgren.errors import UnreadableImage, printable
 from kellgren.read import archive
 from kellgren.read.limits import DEFAULT_LIMITS, Limits
+from kellgren.read.names import image_stem, is_image_name
+from kellgren.read.signatures import HEAD, is_image
 
-Kind = Literal["DICOM", "PNG", "JPEG", "TIFF", "WEBP"]
-
-_SUFFIXES: Final = frozenset(
-    {"", ".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".webp"}
-)
-
-_OTHER_KINDS: Final[tuple[tuple[bytes, str], ...]] = (
-    (b"%PDF", "a PDF document"),
-    (b"GIF8", "a GIF image"),
-    (b"BM", "a BMP image"),
-    (b"PK\x03\x04", "a zip archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-)
-
-# A data set without preamble begins with an element of group 0002 (file meta) or 0008 (identification),
-# group, element, then an explicit VR or the four-byte length of a short implicit value. Big endian was
-# explicit always (PS3.5 2006, annex A.3).
-_BARE_DICOM: Final = re.compile(
-    rb"(?:[\x02\x08]\x00..(?:[A-Z]{2}|..\x00\x00)|\x00[\x02\x08]\x00.[A-Z]{2})", re.DOTALL
-)
-
-
-def sniff(head: bytes) -> Kind | None:
-    """Tell a file's kind by content, whatever its name says.
-
-    Args:
-        head: The file's first 132 bytes, or more.
-
-    Returns:
-        The kind, or None for anything that is not read. DICOM is known by `DICM` after the preamble
-        (PS3.10 7.1) or by a plausible first element where the preamble was left out.
-    """
-    if head[128:132] == b"DICM":
-        return "DICOM"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if head.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if head.startswith((b"II*\x00", b"MM\x00*")):
-        return "TIFF"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    return "DICOM" if _BARE_DICOM.match(head) else None
-
-
-def describe_unknown(head: bytes) -> str:
-    """Say in plain words what a file is that `sniff` does not know."""
-    for magic, words in _OTHER_KINDS:
-        if head.startswith(magic):
-            return f"the file is {words}"
-    if all(byte >= 32 or byte in b"\t\r\n\f" for byte in head):
-        return "the file is text, not an image"
-    return "the file is not an image"
-
-
-def is_image_name(path: Path | str) -> bool:
-    """Whether a file's name could be that of an image.
-
-    Names without a suffix and names that end in a number (a UID as file name) count, since DICOM files
-    are often called so.
-    """
-    name = Path(path)
-    if name.name.startswith(".") or name.name == "DICOMDIR":
-        return False
-    suffix = name.suffix.lower()
-    return suffix in _SUFFIXES or suffix[1:].isdigit()
+_OWN_TABLE: Final = "grades.csv"
+_OWN_FOLDERS: Final = frozenset({"explain", "reports", "dicom"})
+_WITHOUT_WAITING: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +29,33 @@ class Source:
         path: What messages call it. A file in an archive is called as if the archive were a folder.
         file: How tables call it: relative to the argument it came from, `/` between folders, and what
             cannot be printed written out.
+        root: The argument it came from, as typed; empty where there is only one. `root` and `file` together
+            are unique in a run.
         member: Its place in an archive, if it is in one.
         error: Why it has no bytes, where that is known already.
     """
 
     path: Path
     file: str
+    root: str = ""
     member: archive.Member | None = None
     error: UnreadableImage | None = None
 
-    def load(self, limits: Limits = DEFAULT_LIMITS) -> bytes:
-        """Read its bytes.
+    @property
+    def stem(self) -> str:
+        """File name without folders and the suffix of an image."""
+        return image_stem(self.path.name)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Folders, archives among them, and file name, relative to the argument it came from."""
+        return PurePosixPath(self.file).parts
+
+    def read_bytes(self, limits: Limits = DEFAULT_LIMITS) -> bytes:
+        """Read the file.
 
         Args:
-            limits: How many it may have.
+            limits: How many bytes it may have.
 
         Raises:
             UnreadableImage: As `load`, or it cannot be taken out of its archive.
@@ -109,6 +63,24 @@ class Source:
         if self.error is not None:
             raise self.error
         return load(self.path, limits) if self.member is None else self.member.load(limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of a run.
+
+    Attributes:
+        sources: What is to be read, in order of the arguments, then of the names.
+        skipped: How many files and folders were passed over, by what they are.
+    """
+
+    sources: tuple[Source, ...]
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+    def sentence(self) -> str:
+        """What was skipped, in one line; empty where nothing was."""
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.skipped.items()))
+        return f"skipped: {kinds}" if kinds else ""
 
 
 def load(path: Path, limits: Limits) -> bytes:
@@ -122,10 +94,7 @@ def load(path: Path, limits: Limits) -> bytes:
         UnreadableImage: The file is missing, empty, too large, no regular file, or cannot be opened.
     """
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for its other end
-            raise UnreadableImage("not a regular file", path=path, remedy="name the files one by one")
-        limits.check_bytes(path.stat().st_size, path)
-        return path.read_bytes()
+        return _read_regular(path, limits)
     except FileNotFoundError:
         broken = " that the link leads to" if path.is_symlink() else ""
         raise UnreadableImage(f"there is no such file{broken}", path=path) from None
@@ -133,58 +102,144 @@ def load(path: Path, limits: Limits) -> bytes:
         raise UnreadableImage(f"the file cannot be opened ({type(error).__name__})", path=path) from error
 
 
-def find_images(path: Path | str, limits: Limits = DEFAULT_LIMITS) -> Iterator[Source]:
-    """Walk a folder and its zip archives, and yield every file that a reader could mean, in sorted order.
+def _read_regular(path: Path, limits: Limits, most: int | None = None) -> bytes:
+    """Read a file, or its first bytes, without ever waiting: opening a pipe would wait for its other end."""
+    descriptor = os.open(path, os.O_RDONLY | _WITHOUT_WAITING)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableImage("not a regular file", path=path, remedy="name the files one by one")
+        if most is None:
+            limits.check_bytes(status.st_size, path)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(status.st_size if most is None else most)
+    finally:
+        os.close(descriptor)
+
+
+def list_images(paths: Iterable[Path | str], limits: Limits = DEFAULT_LIMITS) -> Listing:
+    """List every file that could be meant to be read, in folders and archives too.
+
+    A file that is named itself is listed, existing or not, so that a wrong name becomes a row with a reason
+    and does not stop a run. Below folders and in archives a file is skipped that has neither a name nor a
+    signature of an image, and what this program wrote itself. A file named like an image that is empty, text
+    or a pipe is listed: `load` or `read` says what is wrong with it, as it does of folders that cannot be
+    opened. Linked folders are entered; a folder is entered once.
 
     Args:
-        path: A folder, or one file, which is yielded, existing or not, so that a wrong name becomes a row
-            with a reason and does not stop a run. Of a zip archive its files are yielded.
+        paths: Files, folders, and archives (`.zip`, `.tar`, `.tar.gz`, `.gz`).
         limits: Sizes of the files in archives.
-
-    Yields:
-        Each file of the folder and those below it, except hidden ones, `__MACOSX` and `DICOMDIR` (an index,
-        not an image). Text, empty files, pipes and links that lead nowhere are yielded too: `load` or
-        `read` says what is wrong with them, as it does of folders that cannot be opened. Linked folders are
-        not entered.
     """
-    root = Path(path)
-    if root.is_dir():
-        yield from _walk(root, root, limits)
-    else:
-        yield from _whole_or_members(root, root.name or str(root), limits)
+    skipped: Counter[str] = Counter()
+    arguments = list(dict.fromkeys(os.fspath(path) for path in paths))
+    sources: list[Source] = []
+    for argument in arguments:
+        path = Path(argument)
+        mode = _mode(path)
+        is_folder = mode is not None and stat.S_ISDIR(mode)
+        mine = list(_walk(path, limits, skipped) if is_folder else _named(path, limits, skipped))
+        root = printable(argument) if len(arguments) > 1 else ""
+        sources += (replace(source, root=root) for source in mine)
+    return Listing(tuple(_unique(sources)), dict(skipped))
 
 
-def _walk(folder: Path, root: Path, limits: Limits) -> Iterator[Source]:
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        words = f"the folder cannot be opened ({type(error).__name__})"
-        shown = printable(folder.relative_to(root).as_posix())
-        yield Source(folder, shown, error=UnreadableImage(words, path=folder))
+def _unique(sources: Iterable[Source]) -> Iterator[Source]:
+    """Number names that came out alike, as those do that cannot be printed."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for source in sources:
+        seen[source.root, source.file] += 1
+        count = seen[source.root, source.file]
+        yield source if count == 1 else replace(source, file=f"{source.file}#{count}")
+
+
+def _named(path: Path, limits: Limits, skipped: Counter[str]) -> Iterator[Source]:
+    """The file that an argument names, or those within it."""
+    name = path.name or str(path)
+    if not archive.is_archive(path):
+        yield Source(path, printable(name))
         return
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name in archive.PASSED_OVER:
+    sources = list(_members(path, printable(name), limits, skipped))
+    error = UnreadableImage("the archive holds no images", path=path)
+    yield from sources or [Source(path, printable(name), error=error)]
+
+
+def _walk(root: Path, limits: Limits, skipped: Counter[str]) -> Iterator[Source]:
+    """Go through a folder without recursion, which a thousand folders within each other would end."""
+    entered: set[tuple[int, int]] = set()
+    waiting = [iter([root])]
+    while waiting:
+        path = next(waiting[-1], None)
+        if path is None:
+            waiting.pop()
+            continue
+        mode = _mode(path)
+        file = printable(path.relative_to(root).as_posix())
+        if mode is None or not stat.S_ISDIR(mode):
+            yield from _file(path, file, mode, limits, skipped)
             continue
         try:
-            is_folder = entry.is_dir()
-        except OSError:  # the folder may be listed but not entered; `load` says so of each file
-            is_folder = False
-        if is_folder:
-            if not entry.is_symlink():
-                yield from _walk(entry, root, limits)
+            status = path.stat()
+            identity = status.st_dev, status.st_ino
+            if identity in entered:
+                skipped["linked folders that were read already"] += 1
+                continue
+            entered.add(identity)
+            waiting.append(iter(_entries(path, skipped)))
+        except OSError as error:
+            words = f"the folder cannot be opened ({type(error).__name__})"
+            yield Source(path, file, error=UnreadableImage(words, path=path))
+
+
+def _entries(folder: Path, skipped: Counter[str]) -> list[Path]:
+    """What lies in a folder, sorted, without what is hidden and what this program wrote.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    names = sorted(entry.name for entry in os.scandir(folder))
+    own = _OWN_FOLDERS if _OWN_TABLE in names else frozenset()
+    paths = []
+    for name in names:
+        if archive.is_hidden(name):
+            skipped["hidden or system files"] += 1
+        elif name in own:
+            skipped["folders of an earlier run"] += 1
         else:
-            yield from _whole_or_members(entry, entry.relative_to(root).as_posix(), limits)
+            paths.append(folder / name)
+    return paths
 
 
-def _whole_or_members(path: Path, file: str, limits: Limits) -> Iterator[Source]:
-    """A file as it is, or those within it."""
-    if not archive.is_archive(path):
-        yield Source(path, printable(file))
+def _mode(path: Path) -> int | None:
+    """What a name stands for, links followed; None where that cannot be told."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+
+
+def _file(path: Path, file: str, mode: int | None, limits: Limits, skipped: Counter[str]) -> Iterator[Source]:
+    """A file of a folder as it is, or those within it."""
+    if mode is not None and archive.is_archive(path):
+        yield from _members(path, file, limits, skipped)
         return
-    empty = True
-    for member in archive.members(path, limits):
-        empty = False
-        name = f"{file}/{member.name}" if member.name else file
-        yield Source(member.path, printable(name), member, member.error)
-    if empty:
+    if mode is not None and not is_image_name(path) and not (stat.S_ISREG(mode) and archive.is_named(path)):
+        try:
+            known = is_image(_read_regular(path, limits, HEAD))
+        except UnreadableImage:  # a pipe
+            known = False
+        except OSError:  # `load` says so
+            known = True
+        if not known:
+            skipped["files that are no images"] += 1
+            return
+    yield Source(path, file)
+
+
+def _members(path: Path, file: str, limits: Limits, skipped: Counter[str]) -> Iterator[Source]:
+    before = skipped.total()
+    members = list(archive.members(path, limits, skipped=skipped))
+    for member in members:
+        name = printable(f"{file}/{member.name}" if member.name else file)
+        yield Source(member.path, name, member=member, error=member.error)
+    if not members and skipped.total() == before:
         yield Source(path, printable(file), error=UnreadableImage("the archive holds no files", path=path))

@@ -30,11 +30,11 @@ from typing import IO, Any, Final, Self, get_args
 import numpy as np
 
 from kellgren.errors import KellgrenError, NotAKnee, UnreadableImage
-from kellgren.read.files import Kind
 from kellgren.read.frames import EXPENDABLE
 from kellgren.read.limits import DEFAULT_LIMITS, Limits
 from kellgren.read.metadata import NOTHING_STATED, Stated
 from kellgren.read.radiograph import Laterality, Radiograph, Spacing
+from kellgren.read.signatures import Kind
 from kellgren.vocabulary import Side, SideSource
 
 MEMORY: Final = 1 << 30

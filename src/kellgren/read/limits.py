@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -92,18 +88,3 @@ def check_packing(rows: int, columns: int, count: int, path: Path) -> None:
 
 
 DEFAULT_LIMITS: Final = Limits()
-
-_WARNINGS_LOCK = threading.Lock()
-
-
-@contextmanager
-def without_warnings() -> Iterator[None]:
-    """Keep the readers' libraries from warning while a header is parsed.
-
-    pydicom's warnings quote raw values ("Invalid value for VR DA: ..."), which may be a name or a
-    birth date; Pillow's repeat what `Limits` decides. The filters of `warnings` belong to the whole
-    process, hence the lock: two threads that restore them in the wrong order would leave them off.
-    """
-    with _WARNINGS_LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

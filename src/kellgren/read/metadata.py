@@ -1,16 +1,19 @@
-"""What a user states about films whose own headers are stripped or wrong: one row of a table a film."""
+"""What a user states about films whose own headers are stripped or wrong: a table with one row per film."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 from kellgren.errors import BadMetadata
+from kellgren.read.files import Source
+from kellgren.read.laterality import side_word
+from kellgren.read.names import image_stem
 from kellgren.read.radiograph import Laterality, Radiograph, Spacing
 from kellgren.read.spacing import decide_spacing, usable_mm
+from kellgren.read.tables import decimal, read_table, whole
 from kellgren.vocabulary import Side
 
 Polarity = Literal["normal", "inverted"]
@@ -21,11 +24,7 @@ KEYS: Final = ("file", "name", "barcode")
 
 _POLARITIES: Final[dict[str, Polarity]] = {word: word for word in get_args(Polarity)}
 _VIEWS: Final[dict[str, View]] = {view.lower(): view for view in get_args(View)}
-_SIDES: Final[dict[str, Side | None]] = {
-    "r": "R", "right": "R", "l": "L", "left": "L", "b": None, "both": None, "bilateral": None,
-}  # fmt: skip
 _TRUTH: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_MOST_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +79,7 @@ class Metadata:
     columns: tuple[str, ...]
     ignored: tuple[str, ...]
     rows: Mapping[str, Stated]
+    _lines: Mapping[str, int] = field(repr=False)
     _by_end: Mapping[str, tuple[str, ...]] = field(repr=False)
 
     def key_of(self, film: Path | str) -> str | None:
@@ -94,7 +94,7 @@ class Metadata:
         """
         path = Path(film)
         if self.key == "barcode":
-            for part in (path.stem, path.name, *reversed(path.parts[:-1])):
+            for part in (image_stem(path.name), path.name, *reversed(path.parts[:-1])):
                 if part in self.rows:
                     return part
                 long = self._by_end.get(part, ())
@@ -102,15 +102,42 @@ class Metadata:
                     return long[0]
             return None
         if self.key == "name":
-            return next((word for word in (path.name, path.stem) if word in self.rows), None)
+            return next((word for word in (path.name, image_stem(path.name)) if word in self.rows), None)
         whole = f"/{path.as_posix()}"
         fitting = [key for key in self._by_end.get(path.name, ()) if whole.endswith(f"/{key.lstrip('/')}")]
         return max(fitting, key=len, default=None)
+
+    def check_sources(self, sources: Iterable[Source]) -> None:
+        """Refuse a row that is about more than one file, before any is graded.
+
+        A `barcode` may be that of a folder with several films.
+
+        Raises:
+            BadMetadata: With the line and two of the files.
+        """
+        if self.key == "barcode":
+            return
+        first: dict[str, Source] = {}
+        for source in sources:
+            key = self.key_of(source.path)
+            if key is None:
+                continue
+            if key in first:
+                raise BadMetadata(
+                    f"line {self._lines[key]} fits two files: {_called(first[key])} and {_called(source)}",
+                    path=self.path,
+                    remedy="use a column file with more of the path",
+                )
+            first[key] = source
 
     def find(self, film: Path | str) -> Stated | None:
         """What is stated about a film, or None where no row is about it."""
         key = self.key_of(film)
         return None if key is None else self.rows[key]
+
+
+def _called(source: Source) -> str:
+    return f"{source.root}/{source.file}" if source.root else source.file
 
 
 def apply_stated(film: Radiograph, stated: Stated, side: Side | None) -> Radiograph:
@@ -139,35 +166,20 @@ def apply_stated(film: Radiograph, stated: Stated, side: Side | None) -> Radiogr
 
 
 def read_metadata(path: Path | str) -> Metadata:
-    """Read a metadata table: CSV, UTF-8, one row a film, with a header line.
+    """Read a metadata table: one row per film, with a header line, as `kellgren.read.tables` reads it.
 
     One of the columns `file`, `name` and `barcode` says which film a row is about (`Metadata.key_of`).
-    `side` is R, L or B (or right, left, both). `spacing_mm` is the side of a square pixel, or
+    `side` is R, L or B in any usual word. `spacing_mm` is the side of a square pixel, or
     `spacing_row_mm` and `spacing_column_mm` its height and width. `frame` counts from 1. `view` is AP, PA,
-    lateral, skyline, oblique or other. `weight_bearing` is true or false.
-    `polarity` is normal or inverted. Empty cells state nothing, other
-    columns are left out.
+    lateral, skyline, oblique or other. `weight_bearing` is true or false. `polarity` is normal or inverted.
+    Empty cells state nothing, other columns are left out.
 
     Raises:
         BadMetadata: The file cannot be read, a column is missing, or a line holds what cannot be true; the
             message names the line.
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise BadMetadata(f"the table has more than {_MOST_BYTES} bytes", path=path)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return _read_table(csv.reader(file, strict=True), path)
-    except UnicodeDecodeError:
-        raise BadMetadata("the table is not UTF-8", path=path, remedy="save it as CSV UTF-8") from None
-    except csv.Error:
-        raise BadMetadata("the table is not CSV", path=path, remedy="save it as CSV UTF-8") from None
-    except OSError as error:
-        raise BadMetadata(f"the table cannot be opened ({type(error).__name__})", path=path) from error
-
-
-def _read_table(reader: Any, path: Path) -> Metadata:  # noqa: ANN401 - csv's reader has no public type
-    names = [name.strip() for name in next(reader, [])]
+    names, table = read_table(path, BadMetadata)
     key = _key_column(names, path)
     used = tuple(name for name in names if name in _CELLS)
     if not used:
@@ -176,14 +188,10 @@ def _read_table(reader: Any, path: Path) -> Metadata:  # noqa: ANN401 - csv's re
         )
     rows: dict[str, Stated] = {}
     lines: dict[str, int] = {}
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
-        line = reader.line_num
-        if len(cells) != len(names):
-            raise BadMetadata(f"line {line} has {len(cells)} cells, the header {len(names)}", path=path)
-        row = dict(zip(names, (cell.strip() for cell in cells), strict=True))
+    for line, cells in table:
+        row = dict(zip(names, cells, strict=True))
         film = row[key].replace("\\", "/").removeprefix("./")
+        film = whole(film) if key == "barcode" else film
         if not film:
             raise BadMetadata(f"line {line} has an empty {key}", path=path)
         if film in rows:
@@ -194,7 +202,7 @@ def _read_table(reader: Any, path: Path) -> Metadata:  # noqa: ANN401 - csv's re
         end = film[-8:] if key == "barcode" else film.rpartition("/")[2]
         ends[end] = (*ends.get(end, ()), film)
     ignored = tuple(name for name in names if name not in (key, *used))
-    return Metadata(path, key, used, ignored, rows, ends)
+    return Metadata(path, key, used, ignored, rows, lines, ends)
 
 
 def _key_column(names: list[str], path: Path) -> str:
@@ -214,52 +222,73 @@ def _key_column(names: list[str], path: Path) -> str:
 
 
 def _read_row(row: Mapping[str, str], used: tuple[str, ...], line: int, path: Path) -> Stated:
-    said: dict[str, Any] = {}
+    stated = NOTHING_STATED
+    sides: dict[str, float] = {}
     for name in used:
         if not row[name]:
             continue
         try:
-            said[name] = _CELLS[name][0](row[name])
+            stated = _CELLS[name][0](stated, row[name])
+            if name.startswith("spacing"):
+                sides[name] = _millimetres(row[name])
         except (ValueError, KeyError):
             raise BadMetadata(
                 f"line {line} has an unusable {name}", path=path, remedy=f"it may be {_CELLS[name][1]}"
             ) from None
-    square = said.get("spacing_mm")
-    height, width = said.get("spacing_row_mm", square), said.get("spacing_column_mm", square)
+    square = sides.get("spacing_mm")
+    height, width = sides.get("spacing_row_mm", square), sides.get("spacing_column_mm", square)
     if (height is None) != (width is None):
         raise BadMetadata(f"line {line} has one of spacing_row_mm and spacing_column_mm", path=path)
-    return Stated(
-        side=said.get("side"),
-        both="side" in said and said["side"] is None,
-        spacing=None if height is None or width is None else Spacing(height, width, "user"),
-        frame=said.get("frame"),
-        view=said.get("view"),
-        weight_bearing=said.get("weight_bearing"),
-        polarity=said.get("polarity"),
-    )
+    if height is None or width is None:
+        return stated
+    return replace(stated, spacing=Spacing(height, width, "user"))
 
 
 def _millimetres(cell: str) -> float:
-    value = float(cell)
+    value = decimal(cell)
     if not usable_mm(value):
         raise ValueError(cell)
     return value
 
 
-def _positive(cell: str) -> int:
-    value = int(cell)
+def _side(stated: Stated, cell: str) -> Stated:
+    word = side_word(cell)
+    if word is None:
+        raise ValueError(cell)
+    return replace(stated, both=True) if word == "B" else replace(stated, side=word)
+
+
+def _frame(stated: Stated, cell: str) -> Stated:
+    value = int(whole(cell))
     if value < 1:
         raise ValueError(cell)
-    return value
+    return replace(stated, frame=value)
 
 
-_CELLS: Final[dict[str, tuple[Callable[[str], object], str]]] = {
-    "side": (lambda cell: _SIDES[cell.lower()], "R, L or B"),
-    "spacing_mm": (_millimetres, "the side of a pixel in mm, 0.01 to 2"),
-    "spacing_row_mm": (_millimetres, "the height of a pixel in mm, 0.01 to 2"),
-    "spacing_column_mm": (_millimetres, "the width of a pixel in mm, 0.01 to 2"),
-    "frame": (_positive, "a number from 1"),
-    "view": (lambda cell: _VIEWS[cell.lower()], "AP, PA, lateral, skyline, oblique or other"),
-    "weight_bearing": (lambda cell: _TRUTH[cell.lower()], "true or false"),
-    "polarity": (lambda cell: _POLARITIES[cell.lower()], "normal or inverted"),
+def _view(stated: Stated, cell: str) -> Stated:
+    return replace(stated, view=_VIEWS[cell.lower()])
+
+
+def _weight_bearing(stated: Stated, cell: str) -> Stated:
+    return replace(stated, weight_bearing=_TRUTH[whole(cell.lower())])
+
+
+def _polarity(stated: Stated, cell: str) -> Stated:
+    return replace(stated, polarity=_POLARITIES[cell.lower()])
+
+
+def _spacing(stated: Stated, cell: str) -> Stated:
+    _millimetres(cell)
+    return stated
+
+
+_CELLS: Final[dict[str, tuple[Callable[[Stated, str], Stated], str]]] = {
+    "side": (_side, "R, L or B"),
+    "spacing_mm": (_spacing, "the side of a pixel in mm, 0.01 to 2"),
+    "spacing_row_mm": (_spacing, "the height of a pixel in mm, 0.01 to 2"),
+    "spacing_column_mm": (_spacing, "the width of a pixel in mm, 0.01 to 2"),
+    "frame": (_frame, "a number from 1"),
+    "view": (_view, "AP, PA, lateral, skyline, oblique or other"),
+    "weight_bearing": (_weight_bearing, "true or false"),
+    "polarity": (_polarity, "normal or inverted"),
 }

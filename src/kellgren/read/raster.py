@@ -13,10 +13,11 @@ from PIL import Image, ImageOps
 
 from kellgren.errors import UnreadableImage
 from kellgren.read.codestream import check_scans
-from kellgren.read.files import Kind
 from kellgren.read.laterality import decide_laterality, side_from_name
-from kellgren.read.limits import Limits, check_packing, without_warnings
+from kellgren.read.limits import Limits, check_packing
 from kellgren.read.radiograph import Radiograph
+from kellgren.read.signatures import Kind
+from kellgren.read.silence import without_warnings
 from kellgren.vocabulary import Side
 
 _ORIENTATION: Final = 0x0112  # TIFF 6.0 / Exif 2.3
