@@ -85,7 +85,7 @@ def grade(
     items = listing.sources
     if not items:
         skipped = f"; {listing.sentence()}" if listing.skipped else ""
-        raise typer.BadParameter(f"no images found{skipped}", param_hint="PATH")
+        raise typer.BadParameter(f"no files found{skipped}", param_hint="PATH")
     if stated:
         stated.check_sources(items)
     out.mkdir(parents=True, exist_ok=True)
