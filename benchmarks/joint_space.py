@@ -24,7 +24,7 @@ from kellgren import data
 from kellgren.errors import NotAKnee
 from kellgren.evaluate.discrimination import rank, weighted_auc
 from kellgren.evaluate.intervals import bootstrap, percentile_interval
-from kellgren.measure import FEMUR_POINTS, KEY_POINTS, JointSpace, joint_space, measure, packaged, refine
+from kellgren.measure import FEMUR_POINTS, KEY_POINTS, JointSpace, joint_space, load, measure, refine
 from kellgren.measure.frame import smooth
 from kellgren.model import steps
 from kellgren.read import read_bytes
@@ -33,6 +33,8 @@ from kellgren.train.contour.material import TABLE, read_table
 from kellgren.vocabulary import FloatArray, Image
 
 Grey = npt.NDArray[np.uint8]
+
+JOINT_LINE: Final = load()
 
 JOINT_MM: Final = 75.0
 """Width of a joint assumed where millimetres are given: the published crops have no spacing."""
@@ -130,13 +132,13 @@ def measure_all(knees: list[data.Knee], table: dict[str, tuple[FloatArray, float
         grey = grey_of(knee)
         crop = crop_of(grey, knee.side)
         begun = time.perf_counter()
-        contour = packaged().find(crop)
+        contour = JOINT_LINE.find(crop)
         found_at = time.perf_counter()
         space = measure(contour, refine(crop, contour))
         times.append((1e3 * (found_at - begun), 1e3 * (time.perf_counter() - found_at)))
         scores.append(contour.score)
         try:
-            widths.append(figures(joint_space(crop)))
+            widths.append(figures(joint_space(crop, JOINT_LINE)))
         except NotAKnee:
             widths.append([np.nan] * 4)
             refused.append(knee.name)
@@ -220,9 +222,11 @@ def report_repeatability(knees: list[data.Knee], count: int) -> None:
         knee = knees[index]
         grey = grey_of(knee)
         try:
-            plain = joint_space(crop_of(grey, knee.side))
+            plain = joint_space(crop_of(grey, knee.side), JOINT_LINE)
             again = {
-                name: [figures(joint_space(crop_of(change(grey), knee.side))) for change in changes]
+                name: [
+                    figures(joint_space(crop_of(change(grey), knee.side), JOINT_LINE)) for change in changes
+                ]
                 for name, changes in CHANGES.items()
             }
         except NotAKnee:

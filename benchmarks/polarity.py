@@ -158,7 +158,7 @@ def fate(grader: Grader, picture: Picture, pixels: Grey8, form: str, *, grade: b
     film = radiograph(picture, pixels, form)
     try:
         settled, _ = polarity.settle(
-            film, lambda p: locate.frame(p, "auto", grader.localiser, film.path), measure.packaged()
+            film, lambda p: locate.joint_crops(p, "auto", grader.localiser, film.path), measure.load()
         )
         knees = grader.grade_radiograph(film) if grade else []
     except NotAKnee:

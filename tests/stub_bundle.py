@@ -116,6 +116,7 @@ class CropsOnly:
     """A localiser that finds nothing on films and takes every square image for a crop of one joint."""
 
     settings = Settings(46, 70)
+    bundle = None
 
     def find(self, film):
         return ()

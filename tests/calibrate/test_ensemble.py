@@ -284,7 +284,7 @@ def test_the_picture_says_that_some_members_have_no_maps(grader, phantom_png):
     from kellgren.report.picture import draw
 
     (knee,) = grader.grade(phantom_png, input="crop", side="R", explain=True)
-    assert knee.maps_share["KL"] == 1.0
+    assert knee.explanation.share["KL"] == 1.0
     whole, part = (np.asarray(draw(replace(knee, maps_share={"KL": share}))) for share in (1.0, 0.5))
     rows, columns = np.nonzero((whole != part).any(axis=2))
     assert rows.size

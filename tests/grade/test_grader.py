@@ -107,7 +107,7 @@ def test_assessment(grader, phantom_png):
     assert set(knee.gradings) == {"KL", "OA", *FEATURES}
     assert "KL" in knee
     assert "SIDE" not in knee
-    assert (knee.maps, knee.view) == (None, None)
+    assert knee.explanation is None
     for task, grading in knee.gradings.items():
         assert grading.task == task
         assert sum(grading.probabilities) == pytest.approx(1)
@@ -136,15 +136,16 @@ def test_explained_assessment_has_maps_whose_mean_is_the_logit(grader, phantom_p
     as_cut = Grader(replace(opened, card=replace(opened.card, tta=("flip",))), threads=1)
     (knee,) = as_cut.grade(phantom_png, side="R", explain=True)
     height, width = grader.model.card.inputs[0].size
-    assert knee.view.shape == (height, width)
-    assert (knee.view.min(), knee.view.max()) == (0.0, 1.0)
-    maps = knee.maps["KL"]
+    shown = knee.explanation
+    assert shown.view.shape == (height, width)
+    assert (shown.view.min(), shown.view.max()) == (0.0, 1.0)
+    maps = shown.maps["KL"]
     assert maps.shape[0] == 5
     calibrator = grader.model.card.calibration.calibrators["KL"]
     values = calibrator.probabilities(maps.astype(float).mean(axis=(1, 2)))
     np.testing.assert_allclose(values / values.sum(), knee["KL"].probabilities, atol=1e-4)
     (framed,) = grader.grade(phantom_png, side="R", explain=True)
-    np.testing.assert_allclose(framed.maps["KL"], maps, atol=1e-4)
+    np.testing.assert_allclose(framed.explanation.maps["KL"], maps, atol=1e-4)
 
 
 def test_package_offers_the_same_names():
@@ -216,7 +217,7 @@ def test_a_side_that_the_image_does_not_show_is_referred(stub):
     calibration = {"temperature": {}, "conformal": {}, "side_doubt": 0.7}
     (doubted,) = stub(certainty=0.5, calibration=calibration).grade_bytes(halves(), "9000099R.png")
     assert doubted.reasons == (
-        "neither a right nor a left knee is to be recognised: is it a front view of a joint?",
+        "the image shows neither a right nor a left knee: is it a front view of a joint?",
     )
     (sure,) = stub(certainty=4.0, calibration=calibration).grade_bytes(halves(), "9000099R.png")
     (never,) = stub(certainty=0.5).grade_bytes(halves(), "9000099R.png")
@@ -328,8 +329,7 @@ def test_both_knees_of_a_film_are_graded(on_film, film):
     for knee, drawn in zip(on_film, film.knees, strict=True):
         assert iou(np.array([knee.box]), np.array([drawn.box]))[0, 0] > 0.7
         assert knee.side in (drawn.side, None)
-        assert knee.overview is not None
-        assert not knee.overview.is_image
+        assert not knee.explanation.is_image
         assert draw(knee).size[0] > 1000
 
 

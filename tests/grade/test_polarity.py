@@ -44,7 +44,7 @@ def settle(pixels, cascade, photometric=None, **known):
         Path("x.png"), pixels.astype(np.float32), 16, photometric, None, Laterality(), None, "PNG", **known
     )
     return polarity.settle(
-        film, lambda p: locate.frame(p, "auto", cascade, Path("x.png")), measure.packaged()
+        film, lambda p: locate.joint_crops(p, "auto", cascade, Path("x.png")), measure.load()
     )
 
 
@@ -114,7 +114,7 @@ def test_an_undoubted_film_asks_no_network(cascade):
         Path("x"), CROP.astype(np.float32), 16, "MONOCHROME2", None, Laterality(), None, "DICOM"
     )
     settled, joints = polarity.settle(
-        film, lambda p: locate.frame(p, "crop", cascade, film.path), NeverAsked()
+        film, lambda p: locate.joint_crops(p, "crop", cascade, film.path), NeverAsked()
     )
     assert joints[0].is_image
     assert not settled.polarity_doubt
@@ -125,7 +125,9 @@ def test_where_neither_polarity_shows_a_joint_line_a_person_is_asked(cascade):
         def find(self, crop):
             return replace(line, score=0.3)
 
-    line = measure.packaged().find(CROP.astype(np.float32) / 65535)
+    line = measure.load().find(CROP.astype(np.float32) / 65535)
     film = Radiograph(Path("x"), CROP.astype(np.float32), 16, None, None, Laterality(), None, "PNG")
-    settled, _ = polarity.settle(film, lambda p: locate.frame(p, "crop", cascade, film.path), NeverSure())
+    settled, _ = polarity.settle(
+        film, lambda p: locate.joint_crops(p, "crop", cascade, film.path), NeverSure()
+    )
     assert settled.flags == (polarity.UNCLEAR,)

@@ -4,10 +4,40 @@ from __future__ import annotations
 
 import pytest
 
-from kellgren.grade.side import one, several
+from kellgren.grade.side import orient
 from kellgren.read.radiograph import Laterality
 
 UNKNOWN = Laterality()
+
+
+def one(stated, shown):
+    """The only knee of a film whose image shows a side."""
+    (orientation,) = orient(stated, [lambda: shown])
+    return orientation
+
+
+def several(stated, shown, layout="auto"):
+    return orient(stated, [lambda side=side: side for side in shown], layout)
+
+
+def unasked():
+    raise AssertionError("the image was asked")
+
+
+@pytest.mark.parametrize("stated", [Laterality("L", "name"), Laterality(conflict="tag says R, name says L")])
+def test_the_image_is_not_asked_where_the_side_is_settled(stated):
+    assert orient(stated, [unasked])[0].side == stated.side
+
+
+@pytest.mark.parametrize(("layout", "sides"), [("standard", ["R", "L"]), ("mirrored", ["L", "R"])])
+def test_the_users_layout_settles_two_knees(layout, sides):
+    orientations = orient(UNKNOWN, [unasked, unasked], layout)
+    assert [o.side for o in orientations] == sides
+    assert {o.source for o in orientations} == {"user"}
+
+
+def test_a_layout_of_two_knees_says_nothing_of_one():
+    assert orient(UNKNOWN, [lambda: "L"], "standard")[0].source == "image"
 
 
 def test_the_files_word_comes_first():

@@ -10,8 +10,7 @@ import pytest
 
 from kellgren import locate, simulate
 from kellgren.errors import BadBundle, NotAKnee
-from kellgren.locate import boxes, windows
-from kellgren.locate.framing import frame
+from kellgren.locate import boxes, joint_crops, windows
 from kellgren.model import bundle
 
 
@@ -115,7 +114,7 @@ def test_same_joints_at_half_the_exposure(cascade, two_knees):
 
 
 def test_a_film_is_cut_into_its_joints(cascade, two_knees):
-    framed = frame(two_knees.pixels, "auto", cascade, Path("film.png"))
+    framed = joint_crops(two_knees.pixels, "auto", cascade, Path("film.png"))
     assert len(framed) == 2
     assert not any(joint.is_image for joint in framed)
     for joint in framed:
@@ -125,7 +124,7 @@ def test_a_film_is_cut_into_its_joints(cascade, two_knees):
 
 def test_a_square_filled_by_one_joint_is_a_crop(cascade, two_knees):
     crop = two_knees.crop(0)
-    (only,) = frame(crop, "auto", cascade, Path("crop.png"))
+    (only,) = joint_crops(crop, "auto", cascade, Path("crop.png"))
     assert only.is_image
     np.testing.assert_array_equal(only.box, [0, 0, 299, 299])
 
@@ -135,27 +134,27 @@ def test_a_square_film_of_two_knees_is_a_film(cascade, two_knees):
     side = max(height, width)
     square = np.zeros((side, side), np.uint16)
     square[:height, :width] = two_knees.pixels
-    framed = frame(square, "auto", cascade, Path("film.png"))
+    framed = joint_crops(square, "auto", cascade, Path("film.png"))
     assert [joint.is_image for joint in framed] == [False, False]
 
 
 def test_an_image_without_a_knee_is_refused(cascade):
     noise = np.random.default_rng(0).integers(0, 65535, (700, 500)).astype(np.uint16)
     with pytest.raises(NotAKnee, match="no knee joint"):
-        frame(noise, "auto", cascade, Path("noise.png"))
+        joint_crops(noise, "auto", cascade, Path("noise.png"))
 
 
 def test_a_strip_is_no_film(cascade):
     strip = np.zeros((100, 401), np.uint16)
     with pytest.raises(NotAKnee, match="4 times as long"):
-        locate.frame(strip, "auto", cascade, Path("strip.png"))
+        joint_crops(strip, "auto", cascade, Path("strip.png"))
 
 
 def test_a_joint_cut_off_by_the_edge_is_told(cascade, two_knees):
     x0, y0, x1, _ = two_knees.knees[0].box
     width = x1 - x0
     part = two_knees.pixels[max(0, int(y0 + 0.3 * width)) :, : int(x1 + 0.2 * width)]
-    framed = frame(np.ascontiguousarray(part), "film", cascade, Path("film.png"))
+    framed = joint_crops(np.ascontiguousarray(part), "film", cascade, Path("film.png"))
     assert framed[0].cut_off
 
 

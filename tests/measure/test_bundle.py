@@ -13,7 +13,7 @@ from PIL import Image
 from kellgren import data
 from kellgren.errors import NotAKnee
 from kellgren.grade.golden import check
-from kellgren.measure import ContourModel, joint_space, packaged
+from kellgren.measure import ContourModel, joint_space, load
 from kellgren.model import bundle, steps
 from kellgren.read import read_bytes
 from kellgren.simulate import draw_crop
@@ -52,18 +52,21 @@ def test_bundle_is_small_and_says_what_it_is():
 def test_a_crop_of_another_size_gives_the_same_contour():
     crop = simulated(1)
     large = steps.resize(crop, height=598, width=598)
-    small, big = packaged().find(crop), packaged().find(large)
+    small, big = load().find(crop), load().find(large)
     np.testing.assert_allclose((big.tibia + 0.5) / 2 - 0.5, small.tibia, atol=1.5)
 
 
 def test_noise_has_no_joint_space():
     noise = np.random.default_rng(0).uniform(size=(299, 299)).astype(np.float32)
     with pytest.raises(NotAKnee, match="no joint line"):
-        joint_space(noise)
+        joint_space(noise, load())
 
 
 def test_simulated_knees_narrow_with_grade():
-    widths = [np.median([joint_space(simulated(kl, s)).medial.minimum for s in range(4)]) for kl in (0, 4)]
+    model = load()
+    widths = [
+        np.median([joint_space(simulated(kl, s), model).medial.minimum for s in range(4)]) for kl in (0, 4)
+    ]
     assert widths[1] < widths[0]
 
 
@@ -84,7 +87,7 @@ def test_real_joint_space_tells_bone_on_bone_from_healthy(some_val_knees):
     healthy = [k for k in some_val_knees if k.readings["JSN_M"] == 0][:60]
     for knee in healthy + [k for k in some_val_knees if k.readings["JSN_M"] == 3]:
         try:
-            space = joint_space(crop_of(knee.image.read_bytes(), knee.side))
+            space = joint_space(crop_of(knee.image.read_bytes(), knee.side), load())
         except NotAKnee:
             refused += 1
             continue
@@ -112,6 +115,6 @@ def test_real_joint_space_survives_jpeg(some_val_knees):
     grey = Image.open(io.BytesIO(knee.image.read_bytes())).convert("L")
     again = io.BytesIO()
     grey.save(again, "JPEG", quality=60)
-    plain = joint_space(crop_of(knee.image.read_bytes(), knee.side))
-    coarse = joint_space(crop_of(again.getvalue(), knee.side))
+    plain = joint_space(crop_of(knee.image.read_bytes(), knee.side), load())
+    coarse = joint_space(crop_of(again.getvalue(), knee.side), load())
     assert coarse.medial.mean == pytest.approx(plain.medial.mean, abs=0.008)

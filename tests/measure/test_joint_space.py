@@ -183,11 +183,11 @@ def test_joint_space_refuses_what_is_no_joint_and_a_spacing_of_unknown_origin():
     contour = joint()
     unsure = Contour(contour.femur, contour.tibia, 0.01)
     with pytest.raises(NotAKnee, match="no joint line"):
-        joint_space(film(), model=Stub(unsure))
+        joint_space(film(), Stub(unsure))
     with pytest.raises(ValueError, match="source"):
-        joint_space(film(), 0.2, model=Stub(contour))
+        joint_space(film(), Stub(contour), 0.2)
     with pytest.raises(ValueError, match="positive"):
-        joint_space(film(), 0.0, "user", model=Stub(contour))
+        joint_space(film(), Stub(contour), 0.0, "user")
 
 
 def test_a_grader_is_no_joint_line_bundle():

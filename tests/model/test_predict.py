@@ -71,31 +71,29 @@ def test_flipped_view_exchanges_lateral_and_medial(model, stub_session):
     assert prediction.side_agreement == pytest.approx(1 / (1 + np.exp(-4)))
 
 
-@pytest.mark.parametrize("tta", [[], ["flip"]])
-@pytest.mark.parametrize(("pixels", "side"), [(LEFT_BRIGHT, "R"), (RIGHT_BRIGHT, "L")])
-def test_a_sure_side_head_is_as_good_as_a_name(model, tta, pixels, side):
+@pytest.mark.parametrize("tta", [[], ["flip", "framing"]])
+@pytest.mark.parametrize(("pixels", "right"), [(LEFT_BRIGHT, 4.0), (RIGHT_BRIGHT, -4.0)])
+def test_the_side_costs_one_look(model, stub_session, tta, pixels, right):
     graded = model(tta=tta)
-    unknown = graded.predict(pixels, None, maps=True)
-    assert unknown.side == side
-    assert unknown.side_agreement == pytest.approx(1 / (1 + np.exp(4 if side == "L" else -4)))
-    named = graded.predict(pixels, side, maps=True)
-    for task in named.probabilities:
-        np.testing.assert_array_equal(unknown.probabilities[task], named.probabilities[task])
-        np.testing.assert_array_equal(unknown.maps[task], named.maps[task])
+    assert graded.side(pixels) == pytest.approx(1 / (1 + np.exp(-right)))
+    assert [images.shape for images in stub_session.seen] == [(1, 1, 64, 64)]
 
 
-@pytest.mark.parametrize("certainty", [0.0, 1.0, -1.0])
-def test_an_unsure_side_head_is_not_believed(model, certainty):
-    prediction = model(certainty=certainty).predict(LEFT_BRIGHT, None)
+def test_the_side_is_calibrated(model):
+    calibration = {"temperature": {"SIDE": 2.0}, "conformal": {}}
+    assert model(calibration=calibration).side(LEFT_BRIGHT) == pytest.approx(1 / (1 + np.exp(-2)))
+
+
+def test_without_a_convention_there_is_no_side(model, stub_session):
+    assert model(side_convention="none").side(LEFT_BRIGHT) is None
+    assert stub_session.seen == []
+
+
+def test_a_crop_of_unknown_side_is_seen_as_it_was_cut(model, stub_session):
+    prediction = model().predict(RIGHT_BRIGHT, None)
     assert prediction.side is None
-    assert prediction.side_agreement == pytest.approx(1 / (1 + np.exp(-certainty)))
-
-
-def test_side_certainty_is_the_cards(model):
-    calibration = {"temperature": {}, "conformal": {}, "side_certainty": 0.7}
-    assert model(certainty=1.0, calibration=calibration).predict(LEFT_BRIGHT).side == "R"
-    assert model(certainty=-1.0, calibration=calibration).predict(LEFT_BRIGHT).side == "L"
-    assert model(certainty=0.5, calibration=calibration).predict(LEFT_BRIGHT).side is None
+    assert prediction.side_agreement == pytest.approx(1 / (1 + np.exp(4)))
+    np.testing.assert_array_equal(stub_session.seen[0][0, 0], RIGHT_BRIGHT / 65535)
 
 
 def test_wrong_name_gives_little_agreement(model):
@@ -188,24 +186,21 @@ def test_oriented_tasks_are_those_that_a_mirror_renames():
     )
 
 
-def test_ensemble_agrees_on_a_side_or_on_none(tmp_path, stub_session):
+def test_ensemble_votes_by_weight(tmp_path, stub_session):
     document = card(
         inputs=None, members=[{"bundle": "a", "weight": 1}, {"bundle": "b", "weight": 3}], vote="soft"
     )
     stub_bundle.write_bundle(tmp_path, document, graph=None)
     stub_bundle.write_bundle(tmp_path / "a", card(tta=["flip"]))
-    temperate = {"temperature": {"FL": 0.5}, "conformal": {}, "side_certainty": 0.99}
+    temperate = {"temperature": {"FL": 0.5}, "conformal": {}}
     stub_bundle.write_bundle(tmp_path / "b", card(tta=["flip"], calibration=temperate))
     choir = Model(bundle.load(tmp_path))
-    named = choir.predict(LEFT_BRIGHT, "R")
     expected = 0.25 * softmax([0, 0.5, 1, 0]) + 0.75 * softmax([0, 1, 2, 0])
-    np.testing.assert_allclose(named.probabilities["FL"], expected, atol=1e-6)
-    assert named.side == "R"
-    assert choir.predict(LEFT_BRIGHT).side is None  # b wants to be surer than it is
-    stub_session.certainty = 12.0
-    unknown = choir.predict(RIGHT_BRIGHT)
-    assert unknown.side == "L"
-    np.testing.assert_allclose(unknown.probabilities["FL"], expected, atol=1e-6)
+    for pixels, side in ((LEFT_BRIGHT, "R"), (RIGHT_BRIGHT, "L")):
+        prediction = choir.predict(pixels, side)
+        np.testing.assert_allclose(prediction.probabilities["FL"], expected, atol=1e-6)
+        assert prediction.side == side
+        assert prediction.side_agreement == pytest.approx(1 / (1 + np.exp(-4)))
 
 
 @pytest.fixture
@@ -223,24 +218,22 @@ def choir(tmp_path, stub_session):
     return make
 
 
-def test_who_cannot_tell_the_side_does_not_veto_it(choir, stub_session):
+def test_the_member_with_the_most_weight_that_can_tell_reads_the_side(choir, stub_session):
     blind = card(tasks={"KL": 5}, side_convention="none", oa_from="sum")
-    model = choir(card(), blind)
+    cautious = card(calibration={"temperature": {"SIDE": 2.0}, "conformal": {}})
+    model = choir(card(), cautious, blind)
     assert model.tells_side
-    for pixels, side in ((LEFT_BRIGHT, "R"), (RIGHT_BRIGHT, "L")):
-        unknown, named = model.predict(pixels), model.predict(pixels, side)
-        assert unknown.side == side
-        for task in named.probabilities:
-            np.testing.assert_array_equal(unknown.probabilities[task], named.probabilities[task])
-    assert not choir(blind, blind, tasks={"KL": 5}, oa_from="sum").tells_side
+    assert model.side(LEFT_BRIGHT) == pytest.approx(1 / (1 + np.exp(-2)))
+    assert len(stub_session.seen) == 1
+    assert choir(blind, blind, tasks={"KL": 5}, oa_from="sum").side(LEFT_BRIGHT) is None
 
 
-def test_nobody_looks_twice_at_what_was_seen_upright(choir, stub_session):
+def test_an_ensemble_looks_once_per_member(choir, stub_session):
     model = choir(card(), card())
-    model.predict(LEFT_BRIGHT)
-    assert len(stub_session.seen) == 2
-    model.predict(RIGHT_BRIGHT)
-    assert len(stub_session.seen) == 2 + 4  # each as it is, and mirrored
+    for pixels, side in ((LEFT_BRIGHT, "R"), (RIGHT_BRIGHT, "L"), (RIGHT_BRIGHT, None)):
+        stub_session.seen.clear()
+        model.predict(pixels, side)
+        assert len(stub_session.seen) == 2
 
 
 def test_ensemble_adds_osteoarthritis_up_where_no_member_has_a_head(choir):
@@ -248,7 +241,7 @@ def test_ensemble_adds_osteoarthritis_up_where_no_member_has_a_head(choir):
     calibration = {"temperature": {"KL": 2.0}, "conformal": {}}
     model = choir(plain, plain, tasks={"KL": 5}, oa_from="sum", calibration=calibration)
     kl = softmax([0.5, 0, 1.5, 0, 0])
-    prediction = model.predict(LEFT_BRIGHT)
+    prediction = model.predict(LEFT_BRIGHT, None)
     np.testing.assert_allclose(prediction.probabilities["KL"], kl, atol=1e-6)
     np.testing.assert_allclose(prediction.probabilities["OA"], [kl[:2].sum(), kl[2:].sum()], atol=1e-6)
 
@@ -313,21 +306,11 @@ def test_packaged_bundle_sees_a_left_knee_as_a_mirrored_right_one(grader, phanto
     assert left.side_agreement == right.side_agreement
 
 
-def test_packaged_bundle_reads_the_side_as_if_it_were_named(phantoms):
-    """Whatever side it reads with whatever certainty, believing it is the same as being told."""
-    from dataclasses import replace
-
-    opened = bundle.load()
-    for pixels in (phantoms["R"].pixels, phantoms["L"].pixels):
-        right = Model(opened).predict(pixels).side_agreement
-        certainty = max(right, 1 - right) - 1e-9
-        calibration = replace(opened.card.calibration, side_certainty=certainty)
-        believing = Model(replace(opened, card=replace(opened.card, calibration=calibration)))
-        unknown = believing.predict(pixels)
-        assert unknown.side == ("R" if right > 0.5 else "L")
-        named = believing.predict(pixels, unknown.side)
-        for task in ("KL", "OA", "FL", "FM", "TL", "TM", "JSN_L", "JSN_M"):
-            np.testing.assert_allclose(unknown.probabilities[task], named.probabilities[task], atol=1e-5)
+def test_packaged_bundle_reads_a_mirrored_knee_as_the_other_side(grader, phantoms):
+    for phantom in phantoms.values():
+        right = grader.model.side(phantom.pixels)
+        mirrored = grader.model.side(np.ascontiguousarray(phantom.pixels[:, ::-1]))
+        assert (right > 0.5) != (mirrored > 0.5)
 
 
 def test_a_step_parameter_of_the_wrong_kind_is_the_bundles_error(model):

@@ -59,7 +59,6 @@ def grade(
 
     A file that cannot be graded is a row with a reason. Exit code 0: all graded; 1: some not.
     """
-    from kellgren import locate, measure
     from kellgren.cli import progress
     from kellgren.errors import printable
     from kellgren.grade import batch
@@ -99,8 +98,7 @@ def grade(
         "isolate": isolate,
         "workers": count,
     }
-    finders = {"localiser": bundle.load(locate.DEFAULT), "contour": bundle.load(measure.BUNDLE)}
-    record, rows, exit_code = RunRecord(opened, finders, options), [], 1
+    record, rows, exit_code = RunRecord(grader.versions(), options), [], 1
     try:
         with TableWriter(out / "grades.csv", columns(opened.card.tasks)) as table:
             outcomes = batch.grade_all(

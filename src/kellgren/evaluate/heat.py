@@ -199,12 +199,13 @@ def draw(grader: Grader, dataset: DataSet, found: Answers, folder: Path, prefix:
 def _see(grader: Grader, knee: Knee) -> _Seen:
     data = knee.image.read_bytes()
     [assessment] = grader.grade_bytes(data, knee.name, input="crop", side=knee.side, explain=True)
-    if assessment.overview is None or assessment.maps is None or assessment.maps_frame is None:
+    shown = assessment.explanation
+    if shown is None or shown.frame is None:
         raise KellgrenError("no maps to draw", path=knee.name, remedy=f"see obstacle() of {grader.title}")
-    crop = assessment.overview.crop
-    maps = _spread(assessment.maps["KL"], assessment.maps_frame, (crop.shape[0], crop.shape[1]))
+    crop = shown.crop
+    maps = _spread(shown.maps["KL"], shown.frame, (crop.shape[0], crop.shape[1]))
     others = (maps.sum(axis=0) - maps) / (len(maps) - 1)
-    return _Seen(knee, assessment, crop, maps - others, assessment.maps_frame)
+    return _Seen(knee, assessment, crop, maps - others, shown.frame)
 
 
 def _spread(maps: npt.NDArray[np.float32], frame: Box, shape: tuple[int, int]) -> npt.NDArray[np.float32]:

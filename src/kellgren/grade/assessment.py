@@ -1,4 +1,4 @@
-"""What is found out about one knee: the result that every report, table and picture is made from."""
+"""The result for one knee, from which every report, table and picture is made."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from kellgren.grade.explanation import Explanation
 from kellgren.measure import JointSpace
-from kellgren.model.activation_maps import Box
 from kellgren.vocabulary import Side, SideSource
 
 
@@ -41,25 +41,6 @@ class Grading:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
-    """The film that a knee was found on, and the knee's crop, as pictures.
-
-    Attributes:
-        film: (h, w) uint8, reduced.
-        film_scale: Size of `film` against the stored image's.
-        crop: (s, t) uint8 at the film's own resolution.
-        crop_box: (4,) x0, y0, x1, y1 of the crop in pixels of the stored image.
-        is_image: Whether the image was a crop already.
-    """
-
-    film: npt.NDArray[np.uint8]
-    film_scale: float
-    crop: npt.NDArray[np.uint8]
-    crop_box: npt.NDArray[np.float64]
-    is_image: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Assessment:
     """One graded knee.
 
@@ -74,14 +55,9 @@ class Assessment:
         joint_space: Joint space width, or None where no joint line was recognised or the side is unknown.
         gradings: By task. Features that depend on the side are absent where the side is not known.
         reasons: Why a person must read this one; empty if nobody must.
-        notes: Remarks that do not by themselves ask for a reader.
+        notes: What was assumed or dropped without changing the status: polarity turned, spacing withheld, ...
         model: Bundle, `name@version`.
-        maps: By task, (C, h, w) share of each place in the logit; only when asked for.
-        maps_frame: The part of the crop that the maps cover, in shares of its width and height.
-        maps_share: By task, the share of the vote whose maps these are (`kellgren.model.predict.Prediction`).
-        view: (h, w) the part of the crop that the maps cover, 0..1, in the crop's own orientation, as the
-            network saw it, or as it was cut where several views or networks saw it; with `maps`.
-        overview: The film and the crop, for a picture; with `maps`.
+        explanation: What the grade rests on; only when asked for.
     """
 
     path: Path
@@ -95,11 +71,7 @@ class Assessment:
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
     model: str
-    maps: Mapping[str, npt.NDArray[np.float32]] | None = None
-    maps_frame: Box | None = None
-    maps_share: Mapping[str, float] | None = None
-    view: npt.NDArray[np.float32] | None = None
-    overview: Overview | None = None
+    explanation: Explanation | None = None
 
     def __getitem__(self, task: str) -> Grading:
         return self.gradings[task]

@@ -10,6 +10,7 @@ from pathlib import Path
 from kellgren.errors import KellgrenError
 from kellgren.grade.assessment import Assessment
 from kellgren.grade.grader import Grader
+from kellgren.grade.side import Layout
 from kellgren.locate import InputKind
 from kellgren.parallel import in_order
 from kellgren.read import Listing, Metadata, Source, list_images
@@ -44,6 +45,7 @@ def grade_all(
     input: InputKind = "auto",  # noqa: A002 - the contract's word
     side: Side | None = None,
     metadata: Metadata | None = None,
+    layout: Layout = "auto",
     explain: bool = False,
 ) -> Iterator[Outcome]:
     """Grade files in `workers` threads; outcomes come in the order of the items.
@@ -57,6 +59,7 @@ def grade_all(
         input: As in `Grader.grade`.
         side: As in `Grader.grade`, for every file.
         metadata: Table of what the user states about the files.
+        layout: As in `Grader.grade`.
         explain: As in `Grader.grade`.
     """
 
@@ -65,7 +68,7 @@ def grade_all(
         try:
             data = item.read_bytes(grader.limits)
             result: list[Assessment] | KellgrenError = grader.grade_bytes(
-                data, item.path, input=input, side=side, metadata=metadata, explain=explain
+                data, item.path, input=input, side=side, metadata=metadata, layout=layout, explain=explain
             )
         except KellgrenError as error:
             result = error

@@ -1,30 +1,29 @@
-"""Grading: a file in, one assessment a knee out.
+"""Grading: a file in, one assessment per knee out.
 
-This is the way of a radiograph in one place: read, standardise, locate, crop, orient, predict, decide,
-measure.
+The way of a radiograph: read, standardise, locate, settle the side, predict, decide, measure; each once.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
-
-import cv2
-import numpy as np
+from typing import Protocol
 
 from kellgren import locate, measure
 from kellgren.errors import NotAKnee
-from kellgren.grade import polarity
+from kellgren.grade import explanation, polarity
 from kellgren.grade import side as knee_side
-from kellgren.grade.assessment import Assessment, Grading, Overview
-from kellgren.grade.side import Orientation
-from kellgren.locate import Framed, InputKind
+from kellgren.grade.assessment import Assessment, Grading
+from kellgren.grade.reasons import reasons
+from kellgren.grade.side import Layout, Orientation
+from kellgren.locate import InputKind, JointCrop
 from kellgren.measure import JointSpace
 from kellgren.model import bundle as bundles
 from kellgren.model import decision, steps
+from kellgren.model.bundle import Bundle
 from kellgren.model.predict import Model, Prediction, oriented_tasks
 from kellgren.parallel import processors
 from kellgren.read import DEFAULT_LIMITS, Limits, Metadata, Radiograph, Stated, read_bytes
@@ -32,9 +31,6 @@ from kellgren.read.files import load as load_bytes
 from kellgren.read.metadata import NOTHING_STATED
 from kellgren.standardise import Film
 from kellgren.vocabulary import Side
-
-_OVERVIEW: Final = 640
-"""Longer side of the film in a picture, pixels."""
 
 
 class Reader(Protocol):
@@ -45,25 +41,46 @@ class Reader(Protocol):
     ) -> Radiograph: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Which network this is.
+
+    Attributes:
+        id: `name@version` of its bundle.
+        sha256: Of each graph, by its path inside the bundle.
+    """
+
+    id: str
+    sha256: Mapping[str, str]
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Version:
+        """The version of a bundle."""
+        return cls(bundle.card.title, _graph_hashes(bundle))
+
+
 class Grader:
-    """Grades films with one bundle. Safe to use from several threads at once.
+    """All networks of the way, opened once. Safe to use from several threads at once.
 
     Args:
-        bundle: The opened bundle.
-        localiser: Finds the knees on films; the packaged one by default.
-        threads: Threads for one network evaluation; grade several films at once instead for throughput.
+        bundle: The bundle that grades.
+        localiser: Finds the joints on films; the packaged one by default.
+        joint_line: Finds the joint line on crops; the packaged one by default.
+        threads: Threads per network evaluation, all available ones by default; for throughput use one and
+            grade several films at once.
         limits: Sizes that are checked before a file is decoded.
         reader: How a file's bytes become a radiograph: in this process, or `IsolatedReader.read_bytes`.
 
     Raises:
-        BadBundle: If the bundle cannot be used.
+        BadBundle: A bundle cannot be used.
     """
 
     def __init__(
         self,
-        bundle: bundles.Bundle,
+        bundle: Bundle,
         *,
         localiser: locate.Cascade | None = None,
+        joint_line: measure.ContourModel | None = None,
         threads: int | None = None,
         limits: Limits = DEFAULT_LIMITS,
         reader: Reader = read_bytes,
@@ -71,13 +88,26 @@ class Grader:
         count = processors() if threads is None else threads
         self.model = Model(bundle, threads=count)
         self.localiser = locate.load(threads=count) if localiser is None else localiser
+        self.joint_line = measure.load(threads=count) if joint_line is None else joint_line
         self.limits = limits
         self._read = reader
+
+    def __repr__(self) -> str:
+        return f"Grader({', '.join(version.id for version in self.versions().values())})"
 
     @property
     def title(self) -> str:
         """The bundle's `name@version`."""
         return self.model.card.title
+
+    def versions(self) -> dict[str, Version]:
+        """Which networks are at work, by what they do: `model`, `localiser`, `contour`."""
+        opened = {
+            "model": self.model.bundle,
+            "localiser": self.localiser.bundle,
+            "contour": self.joint_line.bundle,
+        }
+        return {name: Version.of(bundle) for name, bundle in opened.items() if bundle is not None}
 
     def grade(
         self,
@@ -86,6 +116,7 @@ class Grader:
         input: InputKind = "auto",  # noqa: A002 - the contract's word
         side: Side | None = None,
         metadata: Metadata | Stated | None = None,
+        layout: Layout = "auto",
         explain: bool = False,
     ) -> list[Assessment]:
         """Grade every knee of one file.
@@ -95,18 +126,21 @@ class Grader:
             input: `crop`: the image is one tibiofemoral joint; `film`: find the knees first; `auto`: tell
                 which from the image.
             side: The user's word on which knee it is.
-            metadata: What else the user states: of this file, or a table with a row about it.
+            metadata: What else the user states about this file, or a table with a row about it.
+            layout: How two knees lie on a film, if the user knows it.
             explain: Also keep class activation maps and what the network saw.
 
         Returns:
-            One assessment a knee, from the image's left to right.
+            One assessment per knee, from the image's left to right.
 
         Raises:
             UnreadableImage: The file cannot be decoded.
             NotAKnee: There is nothing to grade; the message says why.
         """
         data = load_bytes(Path(path), self.limits)
-        return self.grade_bytes(data, path, input=input, side=side, metadata=metadata, explain=explain)
+        return self.grade_bytes(
+            data, path, input=input, side=side, metadata=metadata, layout=layout, explain=explain
+        )
 
     def grade_bytes(
         self,
@@ -116,6 +150,7 @@ class Grader:
         input: InputKind = "auto",  # noqa: A002
         side: Side | None = None,
         metadata: Metadata | Stated | None = None,
+        layout: Layout = "auto",
         explain: bool = False,
     ) -> list[Assessment]:
         """Grade every knee of a file that is already in memory; `path` is what it is called.
@@ -124,63 +159,69 @@ class Grader:
         """
         stated = _stated(metadata, path)
         film = self._read(data, path, side=side, stated=stated, limits=self.limits)
-        return self.grade_radiograph(film, input=input, explain=explain)
+        return self.grade_radiograph(film, input=input, layout=layout, explain=explain)
 
     def grade_radiograph(
         self,
         radiograph: Radiograph,
         *,
         input: InputKind = "auto",  # noqa: A002
+        layout: Layout = "auto",
         explain: bool = False,
     ) -> list[Assessment]:
         """Grade every knee of a radiograph that was read already.
 
         Result and errors are those of `grade`.
         """
-        film, joints = polarity.settle(
+        film, crops = polarity.settle(
             radiograph,
-            lambda pixels: locate.frame(pixels, input, self.localiser, radiograph.path),
-            measure.packaged(),
+            lambda pixels: locate.joint_crops(pixels, input, self.localiser, radiograph.path),
+            self.joint_line,
         )
-        stated = film.laterality
-        known = stated.side if len(joints) == 1 else None
-        predictions = [self.model.predict(joint.pixels, known, maps=explain) for joint in joints]
-        if len(joints) == 1:
-            sides: tuple[Orientation, ...] = (knee_side.one(stated, predictions[0].side),)
-        else:
-            sides = knee_side.several(stated, [prediction.side for prediction in predictions])
-        assessments = []
-        for i, (joint, side) in enumerate(zip(joints, sides, strict=True)):
-            if side.side != predictions[i].side and side.side is not None:  # known from the other knee
-                predictions[i] = self.model.predict(joint.pixels, side.side, maps=explain)
-            assessment = self._assess(film, joint, side, predictions[i], radiograph.path)
-            extra = self._pictures(film, joint, predictions[i]) if explain else {}
-            assessments.append(replace(assessment, knee=i + 1, **extra))
-        return assessments
+        looks = [partial(self._side_shown, crop) for crop in crops]
+        sides = knee_side.orient(film.laterality, looks, layout)
+        return [
+            self._assess(film, crop, side, number, radiograph.path, explain=explain)
+            for number, (crop, side) in enumerate(zip(crops, sides, strict=True), start=1)
+        ]
+
+    def _side_shown(self, crop: JointCrop) -> Side | None:
+        """Side that one look at the image shows; None where the model is not certain."""
+        right, certainty = self.model.side(crop.pixels), self.model.card.calibration.side_certainty
+        if right is None or 1 - certainty < right < certainty:
+            return None
+        return "R" if right >= certainty else "L"
 
     def _assess(
-        self, film: Film, joint: Framed, side: Orientation, prediction: Prediction, path: Path
+        self, film: Film, crop: JointCrop, orientation: Orientation, knee: int, path: Path, *, explain: bool
     ) -> Assessment:
-        gradings = self._decide(prediction, oriented=prediction.side is not None)
-        space, remarks = _measure(film, joint, side.side)
-        x0, y0, x1, y1 = (float(c) for c in joint.box)
+        card = self.model.card
+        prediction = self.model.predict(crop.pixels, orientation.side, maps=explain)
+        gradings = self._decide(prediction)
+        space, remarks = self._measure(film, crop, orientation.side)
+        accept = self.localiser.settings.accept
+        doubts = reasons(crop, orientation, prediction, gradings, card.calibration, accept=accept)
+        x0, y0, x1, y1 = (float(c) for c in crop.box)
         return Assessment(
             path=path,
-            knee=1,
-            side=side.side,
-            side_source=side.source,
+            knee=knee,
+            side=orientation.side,
+            side_source=orientation.source,
             box=(x0, y0, x1, y1),
-            points=joint.joint.points,
+            points=crop.joint.points,
             joint_space=space,
             gradings=gradings,
-            reasons=(*film.flags, *side.reasons, *self._reasons(joint, side, prediction, gradings)),
+            reasons=(*film.flags, *orientation.reasons, *doubts),
             notes=(*film.notes, *remarks),
-            model=self.title,
+            model=card.title,
+            explanation=explanation.explain(film, crop, self.model, prediction) if explain else None,
         )
 
-    def _decide(self, prediction: Prediction, *, oriented: bool) -> dict[str, Grading]:
+    def _decide(self, prediction: Prediction) -> dict[str, Grading]:
+        """Grades from probabilities; tasks that depend on the side are left open where it is unknown."""
         card = self.model.card
-        hidden = () if oriented or card.side_convention == "none" else oriented_tasks(card.tasks)
+        oriented = prediction.side is not None or card.side_convention == "none"
+        hidden = () if oriented else oriented_tasks(card.tasks)
         gradings = {}
         for task, probabilities in prediction.probabilities.items():
             if task == "SIDE" or task in hidden:
@@ -200,74 +241,35 @@ class Grader:
             )
         return gradings
 
-    def _reasons(
-        self,
-        joint: Framed,
-        side: Orientation,
-        prediction: Prediction,
-        gradings: Mapping[str, Grading],
-    ) -> tuple[str, ...]:
-        """What the networks have to say against themselves."""
-        calibration = self.model.card.calibration
-        reasons = []
-        if joint.joint.score < self.localiser.settings.accept:
-            reasons.append("the localiser does not recognise a knee joint in front view")
-        if joint.cut_off:
-            reasons.append("the film's edge cuts the joint off")
-        agreement = prediction.side_agreement
-        if side.source not in (None, "image") and agreement is not None:
-            if agreement < 1 - calibration.side_certainty:
-                reasons.append(f"side {side.side} by {side.source}, but the image looks like the other knee")
-            elif agreement < (calibration.side_doubt or 0.0):
-                reasons.append(
-                    "neither a right nor a left knee is to be recognised: is it a front view of a joint?"
-                )
-        if (
-            calibration.atypical is not None
-            and prediction.distance is not None
-            and prediction.distance > calibration.atypical
-        ):
-            reasons.append("unlike the knee crops that the model was fitted on")
-        if calibration.refer_grades is not None and "KL" in gradings and gradings["KL"].interval is not None:
-            low, high = gradings["KL"].interval
-            if high - low + 1 >= calibration.refer_grades:
-                reasons.append(f"unsure: KL {low} to {high} are all plausible")
-        return tuple(reasons)
-
-    def _pictures(self, film: Film, joint: Framed, prediction: Prediction) -> dict[str, Any]:
-        """What `--explain` shows of film, crop, network input and maps."""
-        scale = min(1.0, _OVERVIEW / max(film.pixels.shape))
-        small = cv2.resize(film.pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        overview = Overview(
-            film=locate.eight_bit(np.asarray(small, dtype=np.uint16)),
-            film_scale=scale,
-            crop=locate.eight_bit(joint.pixels),
-            crop_box=joint.box,
-            is_image=joint.is_image,
-        )
-        return {
-            "maps": prediction.maps,
-            "maps_frame": prediction.frame,
-            "maps_share": prediction.maps_share,
-            "overview": overview,
-            "view": self.model.view(joint.pixels, prediction),
-        }
+    def _measure(
+        self, film: Film, crop: JointCrop, side: Side | None
+    ) -> tuple[JointSpace | None, tuple[str, ...]]:
+        """Joint space width of one knee, or why there is none."""
+        if side is None:
+            return None, ("no joint space width: the side is unknown",)
+        image = steps.unit_range(crop.pixels)
+        if steps.mirrors(side, "as_right"):
+            image = steps.mirror(image)
+        spacing = film.spacing
+        try:
+            if spacing is None:
+                return measure.joint_space(image, self.joint_line), ()
+            millimetres = (spacing.row, spacing.column)
+            return measure.joint_space(image, self.joint_line, millimetres, spacing.source), ()
+        except NotAKnee as error:
+            return None, (error.reason,)
 
 
-def _measure(film: Film, joint: Framed, side: Side | None) -> tuple[JointSpace | None, tuple[str, ...]]:
-    """Joint space width of one knee, or why there is none."""
-    if side is None:
-        return None, ("no joint space width: the side is unknown",)
-    crop = steps.unit_range(joint.pixels)
-    if steps.mirrors(side, "as_right"):
-        crop = steps.mirror(crop)
-    spacing = film.spacing
-    try:
-        if spacing is None:
-            return measure.joint_space(crop), ()
-        return measure.joint_space(crop, (spacing.row, spacing.column), spacing.source), ()
-    except NotAKnee as error:
-        return None, (error.reason,)
+def _graph_hashes(bundle: Bundle) -> dict[str, str]:
+    """sha256 of each graph by its path inside the bundle."""
+    if not bundle.members:
+        own = bundle.card.document["sha256"]
+        return {name: own[name] for name in sorted(own) if name.endswith(".onnx")}
+    return {
+        f"{member.path}/{name}": digest
+        for member, inner in zip(bundle.card.members, bundle.members, strict=True)
+        for name, digest in _graph_hashes(inner).items()
+    }
 
 
 def _stated(metadata: Metadata | Stated | None, path: Path | str) -> Stated:

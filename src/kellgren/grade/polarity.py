@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from kellgren.errors import NotAKnee
-from kellgren.locate import Framed
+from kellgren.locate import JointCrop
 from kellgren.measure import LEAST_SCORE, ContourModel
 from kellgren.model import steps
 from kellgren.read import Radiograph
@@ -29,8 +29,8 @@ UNCLEAR: Final = "it is not clear whether bone is bright or dark; name the polar
 
 
 def settle(
-    radiograph: Radiograph, frame: Callable[[Grey], tuple[Framed, ...]], contour: ContourModel
-) -> tuple[Film, tuple[Framed, ...]]:
+    radiograph: Radiograph, frame: Callable[[Grey], tuple[JointCrop, ...]], contour: ContourModel
+) -> tuple[Film, tuple[JointCrop, ...]]:
     """Standardise a radiograph and find its joints, in the polarity in which there is a joint.
 
     A header that the margins do not contradict stands, at no cost, as long as joints are found. A film in
@@ -82,7 +82,7 @@ def _negative(radiograph: Radiograph, film: Film) -> Film:
     return standardise(radiograph, inverted=not film.inverted)
 
 
-def _certainty(joints: tuple[Framed, ...], contour: ContourModel) -> float:
+def _certainty(joints: tuple[JointCrop, ...], contour: ContourModel) -> float:
     """Score of the surest joint line, 0..1, whichever knee it is: the side is not yet known."""
     best = 0.0
     for joint in joints:

@@ -10,7 +10,7 @@ from typing import Final
 
 from kellgren.errors import BadBundle
 from kellgren.locate.cascade import Cascade, Joint, Settings
-from kellgren.locate.framing import Framed, InputKind, frame
+from kellgren.locate.joint_crops import InputKind, JointCrop, joint_crops
 from kellgren.locate.windows import eight_bit
 from kellgren.model import bundle as bundles
 from kellgren.model.bundle import Bundle
@@ -25,12 +25,12 @@ __all__ = [
     "DEFAULT",
     "LEVELS",
     "Cascade",
-    "Framed",
     "InputKind",
     "Joint",
+    "JointCrop",
     "Settings",
     "eight_bit",
-    "frame",
+    "joint_crops",
     "load",
     "open_bundle",
 ]
@@ -64,6 +64,6 @@ def open_bundle(bundle: Bundle, *, threads: int = 1) -> Cascade:
         raise BadBundle(f"the card's localiser settings are wrong: {error}", path=where) from error
     first, second = (bundle.graph(name) for name in LEVELS)
     try:
-        return Cascade(first, second, settings, threads=threads)
+        return Cascade(first, second, settings, threads=threads, bundle=bundle)
     except BadBundle as error:
         raise BadBundle(error.message, path=where) from error

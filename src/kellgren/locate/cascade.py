@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from kellgren.locate import boxes as box
 from kellgren.locate import windows
+from kellgren.model.bundle import Bundle
 from kellgren.model.session import Session
 from kellgren.vocabulary import FloatArray
 
@@ -62,10 +63,20 @@ class Cascade:
         level2: ONNX graph: `window` (N, 1, s, s) -> `knee` (N,), `box` (N, 4), `points` (N, 6, 2).
         settings: See `Settings`.
         threads: Threads of one evaluation.
+        bundle: Where the graphs are from; None while they are being made.
     """
 
-    def __init__(self, level1: bytes, level2: bytes | None, settings: Settings, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        level1: bytes,
+        level2: bytes | None,
+        settings: Settings,
+        *,
+        threads: int = 1,
+        bundle: Bundle | None = None,
+    ) -> None:
         self.settings = settings
+        self.bundle = bundle
         self._level1 = Session(level1, threads=threads, name="level 1")
         self._level2 = None if level2 is None else Session(level2, threads=threads, name="level 2")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -19,8 +18,8 @@ FEMUR_POINTS: Final = 13
 TIBIA_POINTS: Final = 17
 POINTS: Final = FEMUR_POINTS + TIBIA_POINTS
 
-BUNDLE: Final = "contour"
-"""Name of the packaged joint-line bundle."""
+DEFAULT: Final = "contour"
+"""The packaged joint-line bundle."""
 
 KEY_POINTS: Final = (0, 6, 12, 13, 21, 29)
 """Lateral margin, notch, medial margin of the femur; lateral margin, eminence, medial margin of the tibia."""
@@ -105,11 +104,10 @@ class ContourModel:
         return Contour(femur, tibia, 1.0 / (1.0 + (doubt / _SURE) ** 2))
 
 
-@lru_cache(maxsize=1)
-def packaged() -> ContourModel:
-    """The packaged model, loaded once.
+def load(name_or_path: str = DEFAULT, *, threads: int = 1) -> ContourModel:
+    """The packaged joint-line model, or one in a folder or zip.
 
     Raises:
-        BadBundle: If it is missing or damaged.
+        BadBundle: If there is no such bundle or it cannot be used.
     """
-    return ContourModel(bundles.load(BUNDLE))
+    return ContourModel(bundles.load(name_or_path), threads=threads)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren.errors import NotAKnee
-from kellgren.measure.contour import Contour, ContourModel, packaged
+from kellgren.measure.contour import Contour, ContourModel
 from kellgren.measure.edge import Edges, refine
 from kellgren.vocabulary import FloatArray, Image
 
@@ -71,33 +71,31 @@ class JointSpace:
 
 def joint_space(
     crop: Image,
+    model: ContourModel,
     spacing_mm: tuple[float, float] | float | None = None,
     source: SpacingSource | None = None,
-    *,
-    model: ContourModel | None = None,
 ) -> JointSpace:
     """Measure the joint space of a crop.
 
     Args:
         crop: (H, W) float32 in [0, 1], bone bright, as right: lateral on the left, so a left knee is
             mirrored first.
+        model: Finds the joint line.
         spacing_mm: Size of a pixel of the crop in mm, (row, column) or one for both; None if not known.
         source: What `spacing_mm` rests on; needed with it.
-        model: A joint-line model; the packaged one by default.
 
     Returns:
         Widths in mm where the spacing is known, else in joint widths.
 
     Raises:
-        NotAKnee: If no joint line is to be recognised.
-        BadBundle: If the packaged model is missing or damaged.
+        NotAKnee: If no joint line is recognised.
         ValueError: If the spacing is not positive or has no source.
     """
     if spacing_mm is not None and source is None:
         raise ValueError("a spacing needs its source")
-    contour = (model or packaged()).find(crop)
+    contour = model.find(crop)
     if contour.score < LEAST_SCORE:
-        raise NotAKnee("no joint line is to be recognised, so there is no joint space to measure")
+        raise NotAKnee("no joint line was recognised, so no joint space was measured")
     return measure(contour, refine(crop, contour), spacing_mm, source)
 
 

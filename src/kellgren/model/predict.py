@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -31,9 +31,9 @@ class Prediction:
         maps_share: By task, the share of the vote whose maps these are: 1 of a network, less of an ensemble
             of which some members have none.
         distance: How far the crop is from ordinary ones (`kellgren.model.ood`), or None if not known.
-        side: Side by which the crop was oriented: as given, or as the image showed it; None if neither.
-        side_agreement: Probability, by the image alone, that the given side is right (or, with no side
-            given, that it is a right knee); None if the bundle cannot tell.
+        side: Side by which the crop was oriented, as given; None for a crop seen as it was cut.
+        side_agreement: Probability, by the image alone, that the given side is right (with no side given,
+            that it is a right knee); None if the bundle has no SIDE task.
     """
 
     probabilities: Mapping[str, FloatArray]
@@ -153,14 +153,29 @@ class Model:
         names = self._outputs if wanted is None else [name for name in wanted if name in self._outputs]
         return dict(zip(names, self._session.run(names, tensors), strict=True))
 
-    def predict(
-        self, pixels: npt.NDArray[np.uint16], side: Side | None = None, *, maps: bool = False
-    ) -> Prediction:
-        """Grade one crop.
+    def side(self, pixels: npt.NDArray[np.uint16]) -> float | None:
+        """Probability that a crop shows a right knee, by one look; None if the bundle cannot tell.
+
+        Of an ensemble the member with the most weight that can tell looks.
 
         Args:
             pixels: (H, W) film-stage pixels of the crop, bone bright.
-            side: The knee's side, if known. If not, a bundle with a SIDE task reads it off the image.
+        """
+        if not self.tells_side:
+            return None
+        if self.members:
+            voices = zip(self.members, self.card.members, strict=True)
+            able = [(model, member.weight) for model, member in voices if model.tells_side]
+            return max(able, key=lambda voice: voice[1])[0].side(pixels)
+        raw = self.run(self.tensors(pixels, Look(mirrored=False)), ["logits_SIDE"])
+        return float(self._calibrator("SIDE").probabilities(raw["logits_SIDE"][0].astype(np.float64))[0])
+
+    def predict(self, pixels: npt.NDArray[np.uint16], side: Side | None, *, maps: bool = False) -> Prediction:
+        """Grade one crop, once.
+
+        Args:
+            pixels: (H, W) film-stage pixels of the crop, bone bright.
+            side: The knee's side; a crop of unknown side is seen as it was cut.
             maps: Also return class activation maps. The mean of a network's over positions is the logit
                 of the crop as it was cut, before calibration. An ensemble's are the weighted mean of its
                 members' maps, each calibrated as the member's logits are and laid where that member looks.
@@ -171,21 +186,14 @@ class Model:
                 `maps_share` says how much of the vote is shown.
         """
         if self.members:
-            return self._predict_ensemble(pixels, side, maps=maps)
+            return self._join([member.predict(pixels, side, maps=maps) for member in self.members], side)
         seen = looks(self.card.tta, mirrored=steps.mirrors(side, self.card.side_convention))
         wanted = [f"logits_{task}" for task in self.card.tasks] + ["embedding"]
         wanted += [f"maps_{task}" for task in self.card.tasks] if maps else []
         raw = self._see(pixels, seen, wanted)
-        logits = self._upright(raw, "logits", seen)
-        agreement = None
-        if "SIDE" in logits:
-            agreement = float(self._calibrator("SIDE").probabilities(logits["SIDE"].mean(axis=0))[0])
-        if side is None and self.card.side_convention == "as_right":
-            side = self._side_from_image(agreement)
-            if side == "L":  # to be seen mirrored, as if it had been named
-                return replace(self.predict(pixels, side, maps=maps), side_agreement=agreement)
-        means = {task: values.mean(axis=0) for task, values in logits.items()}
+        means = {task: values.mean(axis=0) for task, values in self._upright(raw, "logits", seen).items()}
         probabilities = {task: self._calibrator(task).probabilities(z) for task, z in means.items()}
+        agreement = float(probabilities["SIDE"][0]) if "SIDE" in probabilities else None
         if self.card.oa_from == "sum":
             probabilities["OA"] = _osteoarthritis(probabilities["KL"])
         heat = self._heat(raw, seen) if maps else {}
@@ -229,13 +237,6 @@ class Model:
     def _calibrator(self, task: str) -> Calibrator:
         return self.card.calibration.calibrators.get(task, Temperature())
 
-    def _side_from_image(self, right: float | None) -> Side | None:
-        """Side read off an unmirrored crop, given the probability that it shows a right knee."""
-        certainty = self.card.calibration.side_certainty
-        if right is None or 1 - certainty < right < certainty:
-            return None
-        return "R" if right >= certainty else "L"
-
     def _heat(
         self, raw: Mapping[str, npt.NDArray[np.float32]], seen: list[Look]
     ) -> dict[str, npt.NDArray[np.float32]]:
@@ -276,38 +277,23 @@ class Model:
         low, high = float(shown.min()), float(shown.max())
         return np.asarray((shown - low) / max(high - low, 1e-6), dtype=np.float32)
 
-    def _predict_ensemble(
-        self, pixels: npt.NDArray[np.uint16], side: Side | None, *, maps: bool
-    ) -> Prediction:
-        voices = [member.predict(pixels, side, maps=maps) for member in self.members]
-        agreements = [p.side_agreement for p in voices if p.side_agreement is not None]
-        agreed = side
-        if side is None:
-            agreed = self._agreed_side(voices)
-            if agreed is not None:  # who has seen it as that side's has nothing to see again
-                voices = [
-                    p if p.side == agreed else member.predict(pixels, agreed, maps=maps)
-                    for member, p in zip(self.members, voices, strict=True)
-                ]
+    def _join(self, voices: Sequence[Prediction], side: Side | None) -> Prediction:
+        """The ensemble's answer from its members'."""
         probabilities = {task: self._vote(task, voices) for task in self.card.tasks}
         if self.card.oa_from == "sum":
             probabilities["OA"] = _osteoarthritis(probabilities["KL"])
         distances = [p.distance for p in voices if p.distance is not None]
-        heat, share, frame = self._join_maps(voices) if maps else ({}, {}, None)
+        agreements = [p.side_agreement for p in voices if p.side_agreement is not None]
+        heat, share, frame = self._join_maps(voices)
         return Prediction(
             probabilities,
             heat,
             float(np.mean(distances)) if distances else None,
-            agreed,
+            side,
             float(np.mean(agreements)) if agreements else None,
             frame,
             share,
         )
-
-    def _agreed_side(self, voices: Sequence[Prediction]) -> Side | None:
-        """The side that all members who can tell it read off the image, or None if they differ or doubt."""
-        sides = {p.side for member, p in zip(self.members, voices, strict=True) if member.tells_side}
-        return sides.pop() if len(sides) == 1 else None
 
     def _vote(self, task: str, voices: Sequence[Prediction]) -> FloatArray:
         """Joined and calibrated probabilities of one task, by the members who grade it."""

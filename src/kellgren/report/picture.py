@@ -14,7 +14,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from kellgren.errors import KellgrenError
-from kellgren.grade.assessment import Assessment, Grading, Overview
+from kellgren.grade.assessment import Assessment, Grading
+from kellgren.grade.explanation import Explanation
 from kellgren.measure import JointSpace, outline
 from kellgren.vocabulary import FEATURES, TASKS
 
@@ -29,42 +30,29 @@ _PAPER, _INK, _QUIET, _BAR, _MARK = "#ffffff", "#1c2430", "#8a94a3", "#4a7fb5", 
 _BOX, _POINT = "#f2c230", "#35c4a0"
 
 
-def evidence(assessment: Assessment, task: str = "KL") -> npt.NDArray[np.float32]:
-    """Evidence for the decided grade by place: (h, w) logits over the mean of the other grades.
-
-    Raises:
-        KellgrenError: If the assessment was made without `explain`, or by a bundle without maps.
-    """
-    if not assessment.maps or task not in assessment.maps:
-        raise KellgrenError(
-            "no maps to draw", path=assessment.path, remedy="grade with explain, by a bundle with maps"
-        )
-    maps = assessment.maps[task]
-    grade = assessment[task].grade
-    others = np.delete(maps, grade, axis=0).mean(axis=0)
-    return np.asarray(maps[grade] - others, dtype=np.float32)
-
-
 def draw(assessment: Assessment) -> Image.Image:
     """Draw one knee: film with its box, crop with what was measured, view, evidence, bars for every task.
 
     Raises:
-        KellgrenError: As `evidence`.
+        KellgrenError: The assessment was made without `explain`, or by a bundle without maps.
     """
-    heat = evidence(assessment)
-    if assessment.view is None:
-        raise KellgrenError("no view to draw", path=assessment.path, remedy="grade with explain")
-    height = round(_WIDTH * assessment.view.shape[0] / assessment.view.shape[1])
-    grey = cv2.resize(assessment.view, (_WIDTH, height), interpolation=cv2.INTER_CUBIC)
+    shown = assessment.explanation
+    if shown is None or shown.view is None or "KL" not in shown.maps:
+        raise KellgrenError(
+            "no maps to draw", path=assessment.path, remedy="grade with explain, by a bundle with maps"
+        )
+    heat = shown.evidence("KL", assessment["KL"].grade)
+    height = round(_WIDTH * shown.view.shape[0] / shown.view.shape[1])
+    grey = cv2.resize(shown.view, (_WIDTH, height), interpolation=cv2.INTER_CUBIC)
     plain = np.repeat(np.clip(grey * 255, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
-    found = _found(assessment)
+    found = _found(assessment, shown)
     top = 50 + found.height + 10
     page = Image.new("RGB", (2 * _WIDTH + 30, top + height + _PANEL + 10), _PAPER)
     page.paste(found, (10, 50))
     page.paste(Image.fromarray(plain), (10, top))
     page.paste(Image.fromarray(_overlay(plain, heat)), (_WIDTH + 20, top))
     pen = ImageDraw.Draw(page)
-    share = (assessment.maps_share or {}).get("KL", 1.0)
+    share = shown.share.get("KL", 1.0)
     if share < 1.0:
         note = f"Members with {100 * share:.0f} % of the vote; the others have no maps."
         at = (_WIDTH + 26, top + 6)
@@ -75,18 +63,15 @@ def draw(assessment: Assessment) -> Image.Image:
     return page
 
 
-def _found(assessment: Assessment) -> Image.Image:
+def _found(assessment: Assessment, shown: Explanation) -> Image.Image:
     """Film with the knee's box on the left, its crop with key points and joint space on the right."""
-    overview = assessment.overview
-    if overview is None:
-        raise KellgrenError("no film to draw", path=assessment.path, remedy="grade with explain")
     panel = Image.new("RGB", (2 * _WIDTH + 10, _FOUND), _PAPER)
-    film = Image.fromarray(overview.film).convert("RGB")
+    film = Image.fromarray(shown.film).convert("RGB")
     ratio = min(_WIDTH / film.width, _FOUND / film.height)
     film = film.resize((round(film.width * ratio), round(film.height * ratio)))
-    scale = overview.film_scale * ratio
+    scale = shown.film_scale * ratio
     pen = ImageDraw.Draw(film)
-    if not overview.is_image:
+    if not shown.is_image:
         pen.rectangle([c * scale for c in assessment.box], outline=_BOX, width=2)
         pen.text(
             (assessment.box[0] * scale + 4, assessment.box[1] * scale + 2),
@@ -95,7 +80,7 @@ def _found(assessment: Assessment) -> Image.Image:
             font=_font(16),
         )
     panel.paste(film, ((_WIDTH - film.width) // 2, 0))
-    panel.paste(_measured(assessment, overview), (_WIDTH + 10, 0))
+    panel.paste(_measured(assessment, shown), (_WIDTH + 10, 0))
     if assessment.joint_space is not None:
         ImageDraw.Draw(panel).text(
             (_WIDTH + 10 + _FOUND + 12, 4), _widths(assessment.joint_space), fill=_INK, font=_font(14)
@@ -103,9 +88,9 @@ def _found(assessment: Assessment) -> Image.Image:
     return panel
 
 
-def _measured(assessment: Assessment, overview: Overview) -> Image.Image:
+def _measured(assessment: Assessment, shown: Explanation) -> Image.Image:
     """The crop, its key points, the edges of the joint and the places of smallest width."""
-    crop = Image.fromarray(overview.crop).convert("RGB")
+    crop = Image.fromarray(shown.crop).convert("RGB")
     ratio = _FOUND / max(crop.size)
     crop = crop.resize((round(crop.width * ratio), round(crop.height * ratio)))
     pen = ImageDraw.Draw(crop)
@@ -116,14 +101,14 @@ def _measured(assessment: Assessment, overview: Overview) -> Image.Image:
     if assessment.joint_space is not None:
         lines = outline(assessment.joint_space)
         if assessment.side == "L":
-            lines = lines.mirrored(overview.crop.shape[1])
+            lines = lines.mirrored(shown.crop.shape[1])
         for area in lines.measured:
             pen.line(placed(area), fill=_BAR, width=1)
         for edge in (lines.femur, lines.tibia):
             pen.line(placed(edge), fill=_BOX, width=2)
         for smallest in lines.minima:
             pen.line(placed(smallest), fill=_MARK, width=3)
-    for x, y in placed(assessment.points - overview.crop_box[:2]):
+    for x, y in placed(assessment.points - shown.crop_box[:2]):
         pen.ellipse((x - 4, y - 4, x + 4, y + 4), outline=_POINT, width=2)
     return crop
 

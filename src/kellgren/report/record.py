@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ import onnxruntime as ort
 import pydicom
 
 from kellgren._version import __version__
-from kellgren.model.bundle import Bundle
+from kellgren.grade.grader import Version
 
 Status = Literal["graded", "refer", "failed"]
 _WORST: tuple[Status, ...] = ("failed", "refer", "graded")
@@ -33,32 +33,18 @@ def versions() -> dict[str, str]:
     }
 
 
-def graph_hashes(bundle: Bundle) -> dict[str, str]:
-    """sha256 of each graph by its path inside the bundle."""
-    if not bundle.members:
-        own = bundle.card.document["sha256"]
-        return {name: own[name] for name in sorted(own) if name.endswith(".onnx")}
-    return {
-        f"{member.path}/{name}": digest
-        for member, inner in zip(bundle.card.members, bundle.members, strict=True)
-        for name, digest in graph_hashes(inner).items()
-    }
-
-
 @dataclass(slots=True)
 class RunRecord:
     """Collects what `run.json` says while a run goes on.
 
     Attributes:
-        bundle: The bundle that grades.
-        finders: Bundles that find joints (`localiser`) and joint lines (`contour`).
+        networks: The networks at work (`Grader.versions`).
         options: Options of the command by name.
         files: Outcome of each file so far.
         started: When the run began.
     """
 
-    bundle: Bundle
-    finders: Mapping[str, Bundle]
+    networks: Mapping[str, Version]
     options: Mapping[str, Any]
     files: list[dict[str, Any]] = field(default_factory=list)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -89,11 +75,7 @@ class RunRecord:
         finished = datetime.now(UTC)
         return {
             "versions": versions(),
-            "model": {"id": self.bundle.card.title, "sha256": graph_hashes(self.bundle)},
-            **{
-                name: {"id": finder.card.title, "sha256": graph_hashes(finder)}
-                for name, finder in self.finders.items()
-            },
+            **{name: asdict(version) for name, version in self.networks.items()},
             "options": dict(self.options),
             "started": self.started.isoformat(timespec="milliseconds"),
             "finished": finished.isoformat(timespec="milliseconds"),

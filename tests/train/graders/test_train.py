@@ -304,7 +304,7 @@ def test_exported_bundle_gives_its_golden_outputs_and_grades(exported, phantom_p
     assert check.inputs == 3
     (knee,) = Grader(bundle.load(exported)).grade(phantom_png, side="R", explain=True)
     assert sum(knee["KL"].probabilities) == pytest.approx(1)
-    assert knee.maps["KL"].shape[0] == 5
+    assert knee.explanation.maps["KL"].shape[0] == 5
 
 
 def test_exported_graph_agrees_with_the_network(exported, finished, phantoms):

@@ -1,4 +1,4 @@
-"""From a film to the images of single joints that graders take."""
+"""From a film to the crops of single joints that graders take; an image may be one already."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from kellgren.model import framing
 InputKind = Literal["auto", "film", "crop"]
 
 SQUARE: Final = 0.1
-"""Largest relative difference of width and height of an image that `auto` may take for a crop."""
+"""Largest relative difference of width and height at which `auto` may take an image for a crop."""
 
 FILLS: Final = 0.7
-"""Least share of a crop's width that its joint's box fills."""
+"""Smallest share of a crop's width that its joint's box fills."""
 
 LONGEST: Final = 4.0
 """Longer side of a film, relative to the shorter; whole-leg films have up to 3.5."""
@@ -29,13 +29,13 @@ _REMEDY: Final = "cut out a square around each joint and use --input crop"
 
 
 @dataclass(frozen=True, slots=True)
-class Framed:
+class JointCrop:
     """One joint, ready to be graded.
 
     Attributes:
         pixels: (S, S) uint16 crop at the film's own resolution; (H, W) where the image is itself a crop.
         box: (4,) x0, y0, x1, y1 of the crop in film pixels.
-        joint: What the localiser says of it, in film pixels.
+        joint: What the localiser found, in film pixels.
         is_image: Whether the image was a crop already.
         beyond: Share of the crop that lies beyond the film's edge.
     """
@@ -52,9 +52,9 @@ class Framed:
         return self.beyond > _CUT_OFF
 
 
-def frame(
+def joint_crops(
     film: npt.NDArray[np.uint16], kind: InputKind, localiser: Cascade, path: Path
-) -> tuple[Framed, ...]:
+) -> tuple[JointCrop, ...]:
     """Find the joints of an image and cut them out.
 
     Args:
@@ -93,14 +93,14 @@ def frame(
     return tuple(_cut(film, joint) for joint in joints)
 
 
-def _whole(film: npt.NDArray[np.uint16], localiser: Cascade) -> Framed:
+def _whole(film: npt.NDArray[np.uint16], localiser: Cascade) -> JointCrop:
     box = np.array([0.0, 0.0, film.shape[1], film.shape[0]])
-    return Framed(film, box, localiser.on_crop(film), is_image=True, beyond=0.0)
+    return JointCrop(film, box, localiser.on_crop(film), is_image=True, beyond=0.0)
 
 
-def _cut(film: npt.NDArray[np.uint16], joint: Joint) -> Framed:
+def _cut(film: npt.NDArray[np.uint16], joint: Joint) -> JointCrop:
     pixels, box = framing.square(film, joint.box)
     height, width = film.shape
     shown = np.clip(box, 0, [width, height, width, height])
     inside = float((shown[2] - shown[0]) * (shown[3] - shown[1])) / pixels.size
-    return Framed(pixels, box, joint, is_image=False, beyond=1 - inside)
+    return JointCrop(pixels, box, joint, is_image=False, beyond=1 - inside)

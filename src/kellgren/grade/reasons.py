@@ -1,0 +1,75 @@
+"""Why a person must read a knee: every gate in one place, each a measured quantity and its threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kellgren.grade.assessment import Grading
+from kellgren.grade.side import Orientation
+from kellgren.locate import JointCrop
+from kellgren.model.bundle import Calibration
+from kellgren.model.predict import Prediction
+
+
+def reasons(
+    crop: JointCrop,
+    orientation: Orientation,
+    prediction: Prediction,
+    gradings: Mapping[str, Grading],
+    calibration: Calibration,
+    *,
+    accept: float,
+) -> tuple[str, ...]:
+    """Reasons that localiser and grader give against their own answer; empty if there are none.
+
+    Args:
+        crop: The joint as it was located.
+        orientation: Its side.
+        prediction: The network's answer.
+        gradings: The decided grades, by task.
+        calibration: Thresholds of the bundle.
+        accept: Score from which the localiser accepts a joint.
+    """
+    answers = (
+        _located(crop, accept),
+        _agrees(orientation, prediction.side_agreement, calibration),
+        _typical(prediction.distance, calibration.atypical),
+        _certain(gradings.get("KL"), calibration.refer_grades),
+    )
+    return tuple(reason for given in answers for reason in given)
+
+
+def _located(crop: JointCrop, accept: float) -> list[str]:
+    given = []
+    if not crop.joint.score >= accept:
+        given.append("the localiser does not recognise a knee joint in front view")
+    if crop.cut_off:
+        given.append("the film's edge cuts the joint off")
+    return given
+
+
+def _agrees(orientation: Orientation, agreement: float | None, calibration: Calibration) -> list[str]:
+    """Whether the image contradicts the side."""
+    if orientation.side is None or agreement is None:
+        return []
+    if orientation.source == "image":
+        return []
+    if agreement < 1 - calibration.side_certainty:
+        stated = f"side {orientation.side} by {orientation.source}"
+        return [f"{stated}, but the image looks like the other knee"]
+    if agreement < (calibration.side_doubt or 0.0):
+        return ["the image shows neither a right nor a left knee: is it a front view of a joint?"]
+    return []
+
+
+def _typical(distance: float | None, atypical: float | None) -> list[str]:
+    if atypical is None or distance is None or distance <= atypical:
+        return []
+    return ["unlike the knee crops that the model was fitted on"]
+
+
+def _certain(kl: Grading | None, refer_grades: int | None) -> list[str]:
+    if refer_grades is None or kl is None or kl.interval is None:
+        return []
+    low, high = kl.interval
+    return [f"unsure: KL {low} to {high} are all plausible"] if high - low + 1 >= refer_grades else []
