@@ -3,11 +3,12 @@
     python benchmarks/held_out_answers.py --model runs/joint-fold1/bundle --data kneekl299 --fold 1 \
         --out zoo/answers/joint-fold1.npz
 
-The file has no names and no readings: row i is the i-th knee of the fold in the order of sorted names. Arrays, all fp16:
+The file has no names and no readings: row i is the i-th knee of the fold in the order of sorted names. Its
+arrays are fp16:
 
 | array | shape | meaning |
 |---|---|---|
-| `logits_TASK` | (N, 3, C) | mean logits of one look, of that and its mirror image, and of all looks of the card |
+| `logits_TASK` | (N, 3, C) | mean logits of one look, of that and its mirror image, of all looks |
 | `embedding` | (N, 64) | embedding of the first look in its 64 leading principal components |
 
 `about` is JSON: bundle, sha256 of its graph, data, fold, n.
