@@ -78,12 +78,12 @@ def test_grey_stored_as_colour_or_palette_is_the_same_grey():
         assert film.padding is None
 
 
-def test_a_colour_image_is_noted_and_its_luminance_used():
+def test_a_colour_image_is_for_a_person_and_its_luminance_is_used():
     red = np.zeros((*GREY.shape, 3), np.uint8)
     red[..., 0] = GREY
     film = read_bytes(raster(red), "film.png")
     np.testing.assert_allclose(film.pixels, GREY * 0.299, rtol=1e-5)
-    assert "colour" in film.notes[0]
+    assert "colour" in film.flags[0]
 
 
 def test_transparent_pixels_are_padding():

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from kellgren.errors import UnreadableImage
 from kellgren.read.codestream import check_scans
+from kellgren.read.jpeg_blocks import is_torn
 from kellgren.read.laterality import decide_laterality, side_from_name
 from kellgren.read.limits import Limits, check_packing
 from kellgren.read.radiograph import Radiograph
@@ -63,15 +64,18 @@ def read_raster(
         UnreadableImage: Damaged, too large or small, several pages, or an unsuitable pixel type.
     """
     notes: list[str] = []
+    flags: list[str] = []
     try:
         image = _open(data, path, kind, limits)
         image.load()  # before asking a PNG for its EXIF, which may follow the pixels
+        if kind == "JPEG" and is_torn(np.asarray(image.convert("L"))):
+            flags.append("the JPEG file is damaged: parts of the image are shifted in brightness")
         with without_warnings():
             orientation = image.getexif().get(_ORIENTATION, 1)
         if orientation in range(2, 9):
             image = ImageOps.exif_transpose(image)
             notes.append("turned upright as its EXIF orientation asks")
-        pixels, padding, bits = _grey(image, path, notes)
+        pixels, padding, bits = _grey(image, path, flags)
     except UnreadableImage:
         raise
     except Image.DecompressionBombError:  # Pillow's own bound, 179 million pixels, acts on opening
@@ -94,6 +98,7 @@ def read_raster(
         padding=padding,
         format=kind,
         notes=tuple(notes),
+        flags=tuple(flags),
     )
 
 
@@ -163,7 +168,7 @@ def _webp_canvas(data: bytes) -> tuple[int, int]:
 
 
 def _grey(
-    image: Image.Image, path: Path, notes: list[str]
+    image: Image.Image, path: Path, flags: list[str]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_] | None, int]:
     """Decode the pixels to one grey channel.
 
@@ -190,7 +195,7 @@ def _grey(
     padding = None
     if has_alpha and not rgba[..., 3].all():
         padding = rgba[..., 3] == 0
-    return _luminance(rgba[..., :3], notes), padding, 8
+    return _luminance(rgba[..., :3], flags), padding, 8
 
 
 def _deep_grey(image: Image.Image, path: Path) -> npt.NDArray[np.float32]:
@@ -207,7 +212,7 @@ def _deep_grey(image: Image.Image, path: Path) -> npt.NDArray[np.float32]:
     return grey
 
 
-def _luminance(rgb: npt.NDArray[np.uint8], notes: list[str]) -> npt.NDArray[np.float32]:
+def _luminance(rgb: npt.NDArray[np.uint8], flags: list[str]) -> npt.NDArray[np.float32]:
     """(H, W, 3) colours to (H, W) luminance; three equal channels come out exactly as they were."""
     grey = np.empty(rgb.shape[:2], dtype=np.float32)
     coloured = strongly = 0
@@ -221,5 +226,6 @@ def _luminance(rgb: npt.NDArray[np.uint8], notes: list[str]) -> npt.NDArray[np.f
     if not coloured:
         return rgb[..., 0].astype(np.float32)
     if strongly > _COLOUR_SHARE * grey.size:
-        notes.append("the image is in colour; its luminance was used")
+        share = strongly / grey.size
+        flags.append(f"the image is in colour ({share:.0%} of it); its luminance was graded")
     return grey
