@@ -2,7 +2,7 @@
 
     python docs/make_augmentation.py
 
-A row a recipe (for the dual-stream one a row a group of grades): the crop as it is, then six variants. The
+One row per recipe (for the dual-stream recipe one row per group of grades): the crop as it is, then six variants. The
 ranges are those of the packaged recipes, the function is the one of training. No radiograph is shown.
 """
 

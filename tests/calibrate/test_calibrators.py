@@ -172,7 +172,7 @@ def test_maps_share_out_the_calibrated_logits(calibrator):
     assert shared.shape == maps.shape
     expected = calibrator.logits(maps.mean(axis=(1, 2), dtype=np.float64))
     np.testing.assert_allclose(shared.mean(axis=(1, 2)), expected, atol=1e-6)
-    # a place that speaks for grade 1 more than another does so after the weights
+    # a place that supports grade 1 more than another does so after the weights
     bright = maps.copy()
     bright[1, 2, 3] += 1.0
     gain = (calibrator.maps(bright) - shared)[:, 2, 3] - (calibrator.maps(bright) - shared)[:, 0, 0]

@@ -70,7 +70,7 @@ def only(result, kind):
 
 @pytest.fixture(scope="module")
 def planted(films, tmp_path_factory):
-    """Every edit of one knee each in the other split, under names that tell nothing."""
+    """Every edit of one knee each in the other split, under names that say nothing."""
     root = tmp_path_factory.mktemp("planted")
     for number, image in enumerate(films.values()):
         put(root, f"train/0/original-{number}.png", image)

@@ -108,7 +108,7 @@ def test_labels_name_the_knees_wherever_their_images_lie(root):
         ("two", "val", "p2", "", "", "", "0", "1", ""),
         ("one", "train", "p1", "R", "3", "2", "", "", "blurred"),
     )
-    one, two = load(root)  # an image without a row is no knee of the set
+    one, two = load(root)  # an image without a row is not a knee of the set
     assert (one.name, one.split, one.patient, one.side, dict(one.readings)) == (
         "one",
         "train",

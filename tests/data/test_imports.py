@@ -43,7 +43,7 @@ def test_crops_of_a_zip(tmp_path):
 
 def test_both_sizes_need_a_word(tmp_path):
     fill(tmp_path / "src", "kneeKL224/train/0/9000001R.png", "kneeKL299/train/0/9000001R.png")
-    with pytest.raises(BadDataset, match=r"9000001R is there twice.*299 or 224"):
+    with pytest.raises(BadDataset, match=r"9000001R is duplicated.*299 or 224"):
         imports.import_crops(tmp_path / "src", tmp_path / "out")
     done = imports.import_crops(tmp_path / "src", tmp_path / "out", size=299)
     assert done.left_out == {"of 224 pixels": 1}

@@ -63,7 +63,7 @@ def test_rows_there_twice_agree_or_are_left_empty(tmp_path):
 def test_what_is_no_grade_is_left_empty_and_told(tmp_path, cell):
     read = oai(tmp_path, f"9000001|1|15|2|0|0|0|{cell}|0")
     assert "JSN_M" not in read.knees["9000001", "R"]
-    assert "is no grade of 0..3" in read.notes[0].words
+    assert "is not a grade of 0..3" in read.notes[0].words
 
 
 def test_other_visits(tmp_path):

@@ -107,7 +107,7 @@ def test_figures_of_an_evaluation(stub, phantom_set, tmp_path, drawn):
     by_class = drawn[len(right) :][:5]
     assert len({scale for _, _, scale, _ in by_class}) == 1, "classes of one knee are comparable"
     for seen, *_ in drawn:
-        # the stub's maps are the same for every grade: nothing speaks for one more than for another
+        # the stub's maps are the same for every grade: nothing supports one more than another
         np.testing.assert_allclose(seen.heat, 0, atol=1e-5)
         assert seen.crop.shape == seen.heat.shape[1:]
 

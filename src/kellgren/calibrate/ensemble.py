@@ -74,7 +74,7 @@ def make_ensemble(
         name: Name of the bundle.
         version: Version of the bundle.
         vote: How members are joined, see `kellgren.model.vote.join`.
-        weights: One positive weight a member; equal ones by default.
+        weights: One positive weight per member; equal ones by default.
         calibration: How the vote is calibrated.
         track: Progress display.
 

@@ -28,7 +28,7 @@ def replacing(out: Path) -> Iterator[Path]:
     Whatever ends the making, half a bundle is never found at `out`, and a bundle that was there stays.
 
     Raises:
-        BadBundle: If `out` holds something that is no bundle.
+        BadBundle: If `out` holds something that is not a bundle.
     """
     if out.exists() and any(out.iterdir()) and not (out / bundles.CARD).is_file():
         raise BadBundle("the folder is not empty and holds no bundle", path=out, remedy="use another --out")

@@ -332,10 +332,10 @@ def sentences(result: Audit) -> list[str]:
 
 
 _SENTENCES: Final[dict[str, tuple[str, str]]] = {
-    "shared_patient": ("patients are shared between splits or folds, {n} times: split anew by patient", ""),
+    "shared_patient": ("patients are shared between splits or folds, {n} times: split again by patient", ""),
     "byte_copy": (
         "{n} files are in two splits or folds, byte by byte: a test on them measures memory",
-        "{n} files are there twice within a split",
+        "{n} files are duplicated within a split",
     ),
     "near_copy": (
         "{n} pairs across splits or folds are edited copies of one image: a test on them measures memory",

@@ -36,7 +36,7 @@ class FilmRef:
 
 
 def load_films(root: Path) -> tuple[FilmRef, ...]:
-    """Read `boxes.csv`: a row a knee with `file`, `x0`, `y0`, `x1`, `y1` and optionally `side`.
+    """Read `boxes.csv`: a row per knee with `file`, `x0`, `y0`, `x1`, `y1` and optionally `side`.
 
     Args:
         root: Folder with the table, and the images beside it, below it or inside zip files in it.

@@ -1,7 +1,7 @@
 """Data set folders: which knees there are, where their images lie, and what was read on them.
 
 Two layouts are understood, and may be combined: images under `SPLIT/GRADE/NAME.EXT` (plain, or inside
-zip files in the data set folder), and a `labels.csv` with a row a knee. Where both give a grade they
+zip files in the data set folder), and a `labels.csv` with a row per knee. Where both give a grade they
 must agree. `folds.csv` adds cross-validation folds. Empty cells are readings that were never made.
 """
 

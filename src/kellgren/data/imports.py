@@ -34,7 +34,7 @@ class Imported:
     Attributes:
         added: Files that were linked or copied.
         there: Files that were there already.
-        left_out: Number of files that were passed over, by reason.
+        left_out: Number of files that were skipped, by reason.
     """
 
     added: int
@@ -55,7 +55,7 @@ def import_crops(source: Path, out: Path, *, size: int | None = None, link: bool
         What was done. `auto_test`, other crops of the test films, is never brought in.
 
     Raises:
-        BadDataset: If nothing fits, a knee is there twice, or a file of that name and another length is
+        BadDataset: If nothing fits, a knee is duplicated, or a file of that name and another length is
             there already.
     """
     left_out: Counter[str] = Counter()
@@ -68,7 +68,7 @@ def import_crops(source: Path, out: Path, *, size: int | None = None, link: bool
         name = f"{entry.patient}{entry.side}"
         if name in chosen:
             raise BadDataset(
-                f"{name} is there twice: {chosen[name].file} and {entry.file}",
+                f"{name} is duplicated: {chosen[name].file} and {entry.file}",
                 path=source,
                 remedy="say which size is meant (299 or 224), or give the folder of one of them",
             )

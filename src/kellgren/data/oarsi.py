@@ -1,10 +1,10 @@
 """Official readings of the OAI and MOST, brought to image names.
 
 OAI: `kxr_sq_bu00.txt` and its sisters of other visits (`01`, `03`, `05`, `06`, `08`, `10`), from
-"X-Ray Image Assessments, SemiQuant Readings BU": a row a knee and reading project, cells separated by `|`,
+"X-Ray Image Assessments, SemiQuant Readings BU": a row per knee and reading project, cells separated by `|`,
 `SIDE` 1 right and 2 left, columns `VnnXRKL`, `VnnXROSFL` (osteophyte, femur lateral), `VnnXRJSM` (joint space
 narrowing, medial), `VnnXRSC..`, `VnnXRATT.`, `VnnXRCY..`, `VnnXRCH.`; a cell is `3`, `3: 3` or a SAS missing
-code (`.`, `.A: Not Expected`, ...). MOST: `MOSTV01235XRAY.txt`: a row a person, `V0XRKL` for the right and
+code (`.`, `.A: Not Expected`, ...). MOST: `MOSTV01235XRAY.txt`: a row per person, `V0XRKL` for the right and
 `V0XLKL` for the left knee of visit 0, and so on.
 
 Several OAI reading projects (`READPRJ`) may have read one knee. Project 15 read the whole cohort and is
@@ -68,7 +68,7 @@ class Readings:
 
     Attributes:
         knees: Grade by task, by patient and side; what was not read is absent.
-        notes: Conflicts and values that are no grade.
+        notes: Conflicts and values that are not a grade.
         columns: Tasks that the table has a column for.
     """
 
@@ -184,7 +184,7 @@ def _grade(cell: str, key: Key, task: str, notes: list[Note]) -> int | None:
         value = -1.0
     if value in range(top + 1):
         return int(value)
-    notes.append(Note(*key, task, f"{code!r} is no grade of 0..{top}: left empty"))
+    notes.append(Note(*key, task, f"{code!r} is not a grade of 0..{top}: left empty"))
     return None
 
 
@@ -200,7 +200,7 @@ class Joined:
     """Readings brought to images.
 
     Attributes:
-        rows: Cells of `labels.csv` by column, a row a knee, in name order.
+        rows: Cells of `labels.csv` by column, a row per knee, in name order.
         unread: Images whose knee is in no table.
         unnamed: Images whose name tells no patient or no side.
         unseen: Knees of the tables without an image.
@@ -244,7 +244,7 @@ def join(images: Inventory, tables: Iterable[Readings], *, split: str = "all") -
         split: What to write for images whose folders name no split.
 
     Returns:
-        The rows of `labels.csv`, and what did not match. `auto_test` images are passed over.
+        The rows of `labels.csv`, and what did not match. `auto_test` images are skipped.
 
     Raises:
         BadDataset: If two images have one name.
@@ -297,5 +297,5 @@ def sentences(joined: Joined) -> list[str]:
     if joined.unseen:
         told.append(f"{joined.unseen} knees of the tables have no image here")
     if joined.notes:
-        told.append(f"{len(joined.notes)} readings contradict another or are no grade (--json lists them)")
+        told.append(f"{len(joined.notes)} readings contradict another or are not a grade (--json lists them)")
     return told

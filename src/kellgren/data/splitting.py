@@ -125,12 +125,12 @@ def split_folder(
     knees = read_labels(path)
     if not knees:
         raise BadDataset(
-            "no knee to divide", path=path, remedy="labels.csv has a row a knee: see kellgren data join-oarsi"
+            "no knee to divide", path=path, remedy="labels.csv has a row per knee: see kellgren data join-oarsi"
         )
     present = sorted({knee.split for knee in knees.values()})
     if len(present) > 1 and not again:
         raise BadDataset(
-            f"divided already: {', '.join(present)}", path=path, remedy="--again divides it anew"
+            f"already divided: {', '.join(present)}", path=path, remedy="--again divides it again"
         )
     for image in iter_images(root):
         split = split_of_place(image)

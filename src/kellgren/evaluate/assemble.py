@@ -88,7 +88,7 @@ def task_sample(
         The sample.
 
     Raises:
-        BadDataset: If no knee was read, or a reading is no grade of the task.
+        BadDataset: If no knee was read, or a reading is not a grade of the task.
         ValueError: If the arrays do not fit together or the probabilities are none.
     """
     p = np.asarray(probabilities, dtype=np.float64)

@@ -35,7 +35,7 @@ def rank(scores: FloatArray, positive: npt.NDArray[np.bool_]) -> Ranking:
     """Rank knees by score.
 
     Args:
-        scores: (N,) any real scores; larger speaks for positive.
+        scores: (N,) any real scores; larger for positive.
         positive: (N,) which knees are positive.
 
     Returns:
@@ -74,7 +74,7 @@ def auc(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
     """AUC of one sample.
 
     Args:
-        scores: (N,) scores; larger speaks for positive.
+        scores: (N,) scores; larger for positive.
         positive: (N,) booleans.
 
     Returns:

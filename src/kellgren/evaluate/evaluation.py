@@ -110,7 +110,7 @@ def _judge(grader: Grader, graded: list[tuple[Knee, Assessment]], **about: Any) 
     truth: dict[str, npt.NDArray[np.int64]] = {}
     for task in _judged_tasks(grader):
         classes = grader.model.card.tasks[task]
-        # a feature left open because the side is unknown was not graded: it is judged as not read
+        # a feature left undecided because the side is unknown was not graded: it is judged as not read
         known = [task in assessment for _, assessment in graded]
         rows = [
             a[task].probabilities if k else (1 / classes,) * classes

@@ -50,7 +50,7 @@ _BAR, _DECIDED, _EDGE = "#4a7fb5", "#c0392b", "#f2c230"
 _OPAQUE: Final = 0.6
 _LEGEND: Final = (
     "share of the strongest colour, whose logits (against the mean of the other grades) each title has: "
-    "red speaks for the grade, blue against it"
+    "red supports the grade, blue contradicts it"
 )
 
 
@@ -225,9 +225,9 @@ def _spread(maps: npt.NDArray[np.float32], frame: Box, shape: tuple[int, int]) -
 
 
 def _by_grade(sure: dict[int, list[_Seen]], title: str) -> Figure:
-    """A column a grade; crops, and below each the map of its grade."""
+    """A column per grade; crops, and below each the map of its grade."""
     figure = Figure(figsize=(2.3 * len(sure), 5.2 * EACH + 1.2), layout="constrained")
-    figure.suptitle(f"{title}: graded right, most surely, of each KL grade", fontsize=11)
+    figure.suptitle(f"{title}: of each KL grade the knees graded right with the highest certainty", fontsize=11)
     axes = figure.subplots(2 * EACH, len(sure))
     for grade, several in sure.items():
         for place_of, seen in enumerate([*several, None, None][:EACH]):
@@ -243,7 +243,7 @@ def _by_grade(sure: dict[int, list[_Seen]], title: str) -> Figure:
 
 
 def _by_class(wrong: dict[int, _Seen | None], title: str) -> Figure:
-    """A line a knee: its crop, then every class with its map, the most probable first."""
+    """A line per knee: its crop, then every class with its map, the most probable first."""
     figure = Figure(figsize=(2.1 * (KL.classes + 1), 2.35 * len(wrong) + 1.2), layout="constrained")
     figure.suptitle(
         f"{title}: of each KL grade the knee graded wrong with the most even probabilities", fontsize=11
@@ -263,7 +263,7 @@ def _by_class(wrong: dict[int, _Seen | None], title: str) -> Figure:
 
 
 def _with_bars(sure: dict[int, list[_Seen]], grader: Grader) -> Figure:
-    """A line a knee: crop, map of the decided KL grade, bars of every task."""
+    """A line per knee: crop, map of the decided KL grade, bars of every task."""
     chosen = {grade: several[0] if several else None for grade, several in sure.items()}
     shown = [seen for seen in chosen.values() if seen]
     tasks = ["KL", *(task for task in TASKS if task != "KL" and any(task in s.assessment for s in shown))]

@@ -43,7 +43,7 @@ def reweighted(
         kl: (N,) KL readings of all knees; knees without one are left out.
         patients: (N,) patient of each knee.
         classes: Number of grades, C.
-        draws: Bootstrap draws over patients; the weights are taken anew in each.
+        draws: Bootstrap draws over patients; the weights are taken again in each.
         seed: Of the draws.
 
     Returns:

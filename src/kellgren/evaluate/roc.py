@@ -25,7 +25,7 @@ def curve(scores: FloatArray, positive: npt.NDArray[np.bool_]) -> tuple[FloatArr
     """One ROC curve, whose area by trapezia is the AUC: knees of equal score make one slanted step.
 
     Args:
-        scores: (N,) larger speaks for positive.
+        scores: (N,) larger for positive.
         positive: (N,) with both kinds.
 
     Returns:

@@ -80,7 +80,7 @@ def typed_row(name: str, cells: Mapping[str, str]) -> dict[str, Any]:
         numbers; columns that the schema does not name stay text.
 
     Raises:
-        ValueError: If there is no schema of that name, or a cell is no number where one belongs.
+        ValueError: If there is no schema of that name, or a cell is not a number where one belongs.
     """
     schemas = [load_schema(name)]
     schemas += [
