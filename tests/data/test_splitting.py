@@ -61,7 +61,7 @@ def test_the_table_keeps_its_other_columns(folder):
     assert [{**row, "split": "all"} for row in after] == before
     assert {row["name"]: row["split"] for row in after} == divided.splits
     assert read_folds(folder / "folds.csv") == divided.folds
-    with pytest.raises(BadDataset, match="divided already: test, train, val"):
+    with pytest.raises(BadDataset, match="already divided: test, train, val"):
         split_folder(folder)
     split_folder(folder, shares={"train": 1}, folds=0, again=True)
     assert {row["split"] for row in csv.DictReader((folder / "labels.csv").open())} == {"train"}
