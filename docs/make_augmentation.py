@@ -2,8 +2,8 @@
 
     python docs/make_augmentation.py
 
-One row per recipe (for the dual-stream recipe one row per group of grades): the crop as it is, then six variants. The
-ranges are those of the packaged recipes, the function is the one of training. No radiograph is shown.
+One row per recipe (for the dual-stream recipe one row per group of grades): the crop as it is, then six
+variants. Ranges are those of the packaged recipes, the function is that of training. No radiograph is shown.
 """
 
 from __future__ import annotations

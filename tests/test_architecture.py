@@ -1,4 +1,4 @@
-"""The page on the architecture: the functions it names exist and are called in its order; the rooms are those there are."""
+"""The page on the architecture: its functions exist and are called in its order, its rooms are the package's."""
 
 from __future__ import annotations
 
@@ -55,7 +55,11 @@ def test_a_film_passes_the_functions_in_the_order_of_the_page(grader, examples):
 
 def test_the_rooms_of_the_page_are_those_of_the_package():
     table = PAGE.split("## Follow one film")[0]
-    named = {room for row in re.findall(r"^\|[^|]*\|([^|]*)\|", table, re.M) for room in re.findall(r"`(\w+)`", row)}
+    named = {
+        room
+        for row in re.findall(r"^\|[^|]*\|([^|]*)\|", table, re.M)
+        for room in re.findall(r"`(\w+)`", row)
+    }
     package = ROOT / "src" / "kellgren"
     rooms = {path.stem for path in package.iterdir() if path.is_dir() or path.suffix == ".py"}
     assert named == {room for room in rooms if not room.startswith("_")} - DATA

@@ -125,7 +125,9 @@ def split_folder(
     knees = read_labels(path)
     if not knees:
         raise BadDataset(
-            "no knee to divide", path=path, remedy="labels.csv has a row per knee: see kellgren data join-oarsi"
+            "no knee to divide",
+            path=path,
+            remedy="labels.csv has a row per knee: see kellgren data join-oarsi",
         )
     present = sorted({knee.split for knee in knees.values()})
     if len(present) > 1 and not again:

@@ -227,7 +227,7 @@ def _spread(maps: npt.NDArray[np.float32], frame: Box, shape: tuple[int, int]) -
 def _by_grade(sure: dict[int, list[_Seen]], title: str) -> Figure:
     """A column per grade; crops, and below each the map of its grade."""
     figure = Figure(figsize=(2.3 * len(sure), 5.2 * EACH + 1.2), layout="constrained")
-    figure.suptitle(f"{title}: of each KL grade the knees graded right with the highest certainty", fontsize=11)
+    figure.suptitle(f"{title}: correctly graded knees of each KL grade, the most certain", fontsize=11)
     axes = figure.subplots(2 * EACH, len(sure))
     for grade, several in sure.items():
         for place_of, seen in enumerate([*several, None, None][:EACH]):
