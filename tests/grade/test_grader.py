@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
 
 import kellgren
 import stub_bundle
 from films import raster, write
-from kellgren.errors import NotAKnee
+from kellgren.errors import NotAKnee, WrongUse
 from kellgren.grade.grader import Grader
 from kellgren.locate.boxes import iou
 from kellgren.model import bundle
@@ -153,6 +154,49 @@ def test_package_offers_the_same_names():
     assert kellgren.Grader is Grader
     with pytest.raises(AttributeError, match="no attribute 'grades'"):
         _ = kellgren.grades
+
+
+# --- what can be graded, and by which words -----------------------------------------------------------------
+
+
+def test_a_path_bytes_an_array_and_a_data_set_are_graded_alike(stub, phantoms, tmp_path):
+    grader = stub()
+    path = write_dicom(phantoms["R"], tmp_path / "film.dcm", bits_stored=16)
+    (reference,) = grader.grade(str(path))
+    for image in (path, path.read_bytes(), pydicom.dcmread(path)):
+        (knee,) = grader.grade(image)
+        same(knee, reference, atol=0)
+        assert (knee.side, knee.side_source) == ("R", "tag")
+    for values in (phantoms["R"].pixels, phantoms["R"].pixels / 7.0):
+        (knee,) = grader.grade(values, side="R")
+        same(knee, reference, atol=1e-3)
+
+
+@pytest.mark.parametrize("word", ["left", "Left", "L", "l", "LT", "left knee"])
+def test_the_side_may_be_written_in_any_way(stub, word):
+    (knee,) = stub().grade(halves(bright="right"), side=word)
+    (lettered,) = stub().grade(halves(bright="right"), side="L")
+    assert (knee.side, knee.side_source) == ("L", "user")
+    same(knee, lettered, atol=0)
+
+
+@pytest.mark.parametrize(
+    "options", [{"side": "lft"}, {"side": "both"}, {"input": "crops"}, {"layout": "turned"}], ids=str
+)
+def test_unknown_words_are_refused(stub, options):
+    for error in (kellgren.KellgrenError, ValueError):
+        with pytest.raises(error, match="use "):
+            stub().grade(halves(), **options)
+        with pytest.raises(error, match="use "):
+            stub().grade(np.zeros((96, 96)), **options)
+
+
+@pytest.mark.parametrize(
+    "image", [3, None, np.zeros((96, 96, 3)), np.full((96, 96), np.nan), np.zeros((96, 96), bool)], ids=repr
+)
+def test_what_is_no_image_is_refused(stub, image):
+    with pytest.raises(WrongUse):
+        stub().grade(image)
 
 
 # --- reasons for a person to read it ---------------------------------------------------------------------
@@ -352,6 +396,15 @@ def test_joint_space_is_in_millimetres_with_one(grader, phantoms, tmp_path):
     assert knee.joint_space.unit == "mm"
     assert knee.joint_space.spacing_source == "detector"
     assert 0 <= knee.joint_space.medial.minimum < 12
+
+
+@pytest.mark.parametrize("wrong", [4.0, 0.25, 0.1])
+def test_millimetres_that_no_knee_has_are_withheld_and_noted(grader, phantoms, tmp_path, wrong):
+    spacing_mm = phantoms["R"].spacing_mm * wrong
+    (knee,) = grader.grade(write_dicom(replace(phantoms["R"], spacing_mm=spacing_mm), tmp_path / "film.dcm"))
+    assert (knee.joint_space.unit, knee.joint_space.spacing_source) == ("width", None)
+    assert any("pixel spacing withheld" in note for note in knee.notes)
+    assert not knee.refer
 
 
 def test_one_stated_side_for_a_film_of_two_knees_is_referred(grader, film):

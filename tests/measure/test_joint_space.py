@@ -9,6 +9,7 @@ from kellgren.errors import BadBundle, NotAKnee
 from kellgren.measure import (
     FEMUR_POINTS,
     KEY_POINTS,
+    PLATEAU_MM,
     POINTS,
     TIBIA_POINTS,
     Contour,
@@ -66,15 +67,26 @@ def test_widths_in_mm_follow_the_spacing_of_each_axis():
     contour = joint()
     edges = refine(film(), contour)
     square = measure(contour, edges, 0.3, "calibrated")
-    oblong = measure(contour, edges, (0.3, 0.6), "detector")
+    oblong = measure(contour, edges, (0.3, 0.45), "detector")
     assert square.unit == "mm"
     assert square.spacing_source == "calibrated"
     assert square.medial.mean == pytest.approx(0.3 * 14.0, abs=0.1)
     # the space is measured downwards: the column spacing stretches the joint, and the area, not the space
     assert oblong.medial.mean == pytest.approx(square.medial.mean)
-    assert oblong.medial.area == pytest.approx(2 * square.medial.area)
-    assert oblong.joint_width == pytest.approx(2 * square.joint_width, rel=0.01)
+    assert oblong.medial.area == pytest.approx(1.5 * square.medial.area)
+    assert oblong.joint_width == pytest.approx(1.5 * square.joint_width, rel=0.01)
     assert square.medial.area == pytest.approx(square.medial.mean * 0.15 * 0.3 * (RIGHT - LEFT), rel=1e-3)
+
+
+@pytest.mark.parametrize("spacing", [1.0, 0.6, 0.15, 0.03, (0.3, 3.0)])
+def test_millimetres_that_no_knee_has_are_withheld(spacing):
+    contour = joint()
+    edges = refine(film(), contour)
+    plain, withheld = measure(contour, edges), measure(contour, edges, spacing, "calibrated")
+    assert (withheld.unit, withheld.spacing_source) == ("width", None)
+    assert not PLATEAU_MM[0] <= withheld.withheld_mm <= PLATEAU_MM[1]
+    assert withheld.medial == plain.medial
+    assert plain.withheld_mm is None
 
 
 @pytest.mark.parametrize("shift", [-2.5, -1.0, 0.0, 1.0, 2.5])

@@ -51,7 +51,9 @@ def test_cells(value, text):
 
 def test_columns_follow_the_bundles_tasks():
     names = columns(["KL", "OA", "JSN_M", "FL", "SIDE"])
-    assert names[:10] == ("file", "knee", "status", "reason", "side", "side_source", "x0", "y0", "x1", "y1")
+    assert names[:7] == ("file", "root", "image_sha256", "knee", "status", "reason", "notes")
+    assert names[7:13] == ("side", "side_source", "x0", "y0", "x1", "y1")
+    assert names[13:15] == ("KL", "KL_argmax")
     assert names[-2:] == ("model", "kellgren")
     assert len(set(names)) == len(names)
     assert {"KL_p4", "KL_expected", "KL_low", "KL_high", "OA_p", "FL", "FL_p3", "JSN_M_p0"} <= set(names)

@@ -144,13 +144,15 @@ def _rows(outcome: Outcome, grader: Grader, record: RunRecord) -> list[Row]:
     from kellgren.errors import KellgrenError
     from kellgren.report.table import failed_row, graded_row
 
+    item = outcome.item
     if isinstance(outcome.result, KellgrenError):
         record.add(outcome.item.file, ["failed"], outcome.result.reason, outcome.seconds)
-        return [failed_row(outcome.result, outcome.item.file, grader.title)]
+        return [failed_row(outcome.result, item.file, grader.title, root=item.root, sha256=outcome.sha256)]
     reasons = "; ".join(knee.reason for knee in outcome.result if knee.refer)
     statuses = [knee.status for knee in outcome.result]
-    record.add(outcome.item.file, statuses, reasons or None, outcome.seconds)
-    return [graded_row(knee, outcome.item.file) for knee in outcome.result]
+    notes = "; ".join(dict.fromkeys(note for knee in outcome.result for note in knee.notes))
+    record.add(item.file, statuses, reasons or None, outcome.seconds, notes=notes or None)
+    return [graded_row(knee, item.file, root=item.root, sha256=outcome.sha256) for knee in outcome.result]
 
 
 def _draw(outcome: Outcome, folder: Path) -> None:

@@ -35,6 +35,11 @@ class Grading:
     calibrated: bool
 
     @property
+    def most_probable(self) -> int:
+        """The most probable grade, the smaller of two equals: `grade` where the card decides by argmax."""
+        return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
+
+    @property
     def expected(self) -> float:
         """Expectation of the grade under the probabilities."""
         return math.fsum(grade * p for grade, p in enumerate(self.probabilities))

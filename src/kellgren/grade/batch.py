@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from kellgren.grade.side import Layout
 from kellgren.locate import InputKind
 from kellgren.parallel import in_order
 from kellgren.read import Listing, Metadata, Source, list_images
-from kellgren.vocabulary import Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,13 @@ class Outcome:
 
     Attributes:
         item: The file.
+        sha256: Of its bytes; None if they could not be read.
         result: Its assessments, or why there are none.
         seconds: Time from opening the file to the last grade.
     """
 
     item: Source
+    sha256: str | None
     result: list[Assessment] | KellgrenError
     seconds: float
 
@@ -43,7 +45,7 @@ def grade_all(
     *,
     workers: int,
     input: InputKind = "auto",  # noqa: A002 - the contract's word
-    side: Side | None = None,
+    side: str | None = None,
     metadata: Metadata | None = None,
     layout: Layout = "auto",
     explain: bool = False,
@@ -65,13 +67,15 @@ def grade_all(
 
     def one(item: Source) -> Outcome:
         started = time.perf_counter()
+        sha256 = None
         try:
             data = item.read_bytes(grader.limits)
+            sha256 = hashlib.sha256(data).hexdigest()
             result: list[Assessment] | KellgrenError = grader.grade_bytes(
                 data, item.path, input=input, side=side, metadata=metadata, layout=layout, explain=explain
             )
         except KellgrenError as error:
             result = error
-        return Outcome(item, result, time.perf_counter() - started)
+        return Outcome(item, sha256, result, time.perf_counter() - started)
 
     return in_order(one, items, workers=workers)

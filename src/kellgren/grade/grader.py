@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, get_args
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
 
 from kellgren import locate, measure
-from kellgren.errors import NotAKnee
+from kellgren.errors import NotAKnee, WrongUse
 from kellgren.grade import explanation, polarity
 from kellgren.grade import side as knee_side
 from kellgren.grade.assessment import Assessment, Grading
@@ -28,9 +32,14 @@ from kellgren.model.predict import Model, Prediction, oriented_tasks
 from kellgren.parallel import processors
 from kellgren.read import DEFAULT_LIMITS, Limits, Metadata, Radiograph, Stated, read_bytes
 from kellgren.read.files import load as load_bytes
-from kellgren.read.metadata import NOTHING_STATED
+from kellgren.read.laterality import side_word
+from kellgren.read.memory import encoded, from_array
+from kellgren.read.metadata import NOTHING_STATED, apply_stated
 from kellgren.standardise import Film
 from kellgren.vocabulary import Side
+
+Image = Path | str | bytes | npt.NDArray[Any] | Dataset
+"""What is graded: a file's path or bytes, a grey array (height, width), or a pydicom data set."""
 
 
 class Reader(Protocol):
@@ -111,21 +120,22 @@ class Grader:
 
     def grade(
         self,
-        path: Path | str,
+        image: Image,
         *,
         input: InputKind = "auto",  # noqa: A002 - the contract's word
-        side: Side | None = None,
+        side: str | None = None,
         metadata: Metadata | Stated | None = None,
         layout: Layout = "auto",
         explain: bool = False,
     ) -> list[Assessment]:
-        """Grade every knee of one file.
+        """Grade every knee of one image.
 
         Args:
-            path: DICOM, PNG, JPEG, TIFF or WebP file.
+            image: Path of a DICOM, PNG, JPEG, TIFF or WebP file, or its bytes; a pydicom data set; or a grey
+                array (height, width) in any linear scale, whose polarity the image decides.
             input: `crop`: the image is one tibiofemoral joint; `film`: find the knees first; `auto`: tell
                 which from the image.
-            side: The user's word on which knee it is.
+            side: Which knee it shows, by the user's word: `R`, `L`, `left`, `Right`, ...
             metadata: What else the user states about this file, or a table with a row about it.
             layout: How two knees lie on a film, if the user knows it.
             explain: Also keep class activation maps and what the network saw.
@@ -136,8 +146,21 @@ class Grader:
         Raises:
             UnreadableImage: The file cannot be decoded.
             NotAKnee: There is nothing to grade; the message says why.
+            WrongUse: `input`, `side` or `layout` is an unknown word, or `image` of another kind.
         """
-        data = load_bytes(Path(path), self.limits)
+        if isinstance(image, np.ndarray):
+            _check_words(input=(input, InputKind), layout=(layout, Layout))
+            radiograph = from_array(image, side=_side(side), limits=self.limits)
+            stated = metadata if isinstance(metadata, Stated) else NOTHING_STATED
+            radiograph = apply_stated(radiograph, stated, _side(side))
+            return self.grade_radiograph(radiograph, input=input, layout=layout, explain=explain)
+        if isinstance(image, bytes):
+            data, path = image, Path("bytes")
+        elif isinstance(image, Dataset):
+            data, path = encoded(image), Path("dataset.dcm")
+        else:
+            path = _path(image)
+            data = load_bytes(path, self.limits)
         return self.grade_bytes(
             data, path, input=input, side=side, metadata=metadata, layout=layout, explain=explain
         )
@@ -148,7 +171,7 @@ class Grader:
         path: Path | str,
         *,
         input: InputKind = "auto",  # noqa: A002
-        side: Side | None = None,
+        side: str | None = None,
         metadata: Metadata | Stated | None = None,
         layout: Layout = "auto",
         explain: bool = False,
@@ -157,8 +180,9 @@ class Grader:
 
         Arguments, result and errors are those of `grade`.
         """
+        _check_words(input=(input, InputKind), layout=(layout, Layout))
         stated = _stated(metadata, path)
-        film = self._read(data, path, side=side, stated=stated, limits=self.limits)
+        film = self._read(data, path, side=_side(side), stated=stated, limits=self.limits)
         return self.grade_radiograph(film, input=input, layout=layout, explain=explain)
 
     def grade_radiograph(
@@ -253,11 +277,16 @@ class Grader:
         spacing = film.spacing
         try:
             if spacing is None:
-                return measure.joint_space(image, self.joint_line), ()
-            millimetres = (spacing.row, spacing.column)
-            return measure.joint_space(image, self.joint_line, millimetres, spacing.source), ()
+                space = measure.joint_space(image, self.joint_line)
+            else:
+                millimetres = (spacing.row, spacing.column)
+                space = measure.joint_space(image, self.joint_line, millimetres, spacing.source)
         except NotAKnee as error:
             return None, (error.reason,)
+        if space.withheld_mm is None:
+            return space, ()
+        by_it = f"by it the tibial plateau is {space.withheld_mm:.0f} mm wide, which no adult's is"
+        return space, (f"pixel spacing withheld, joint space given in joint widths: {by_it}",)
 
 
 def _graph_hashes(bundle: Bundle) -> dict[str, str]:
@@ -270,6 +299,39 @@ def _graph_hashes(bundle: Bundle) -> dict[str, str]:
         for member, inner in zip(bundle.card.members, bundle.members, strict=True)
         for name, digest in _graph_hashes(inner).items()
     }
+
+
+def _path(image: Path | str) -> Path:
+    try:
+        return Path(image)
+    except TypeError:
+        remedy = "give a path, bytes, a grey array or a pydicom data set"
+        raise WrongUse(f"a {type(image).__name__} cannot be graded", remedy=remedy) from None
+
+
+def _side(word: str | None) -> Side | None:
+    """The side that a caller names.
+
+    Raises:
+        WrongUse: It is neither right nor left.
+    """
+    side = side_word(word)
+    if side == "R" or side == "L":
+        return side
+    if word is None:
+        return None
+    raise WrongUse(f"the side {word!r} is neither right nor left", remedy="use R, L, right or left")
+
+
+def _check_words(**words: tuple[str, object]) -> None:
+    """Refuse an unknown word for an option; each is given with the `Literal` of those that are known.
+
+    Raises:
+        WrongUse: Naming the option and its words.
+    """
+    for option, (word, kind) in words.items():
+        if word not in get_args(kind):
+            raise WrongUse(f"{option} {word!r} is unknown", remedy=f"use {', '.join(get_args(kind))}")
 
 
 def _stated(metadata: Metadata | Stated | None, path: Path | str) -> Stated:

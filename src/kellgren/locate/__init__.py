@@ -1,7 +1,8 @@
-"""Locate: where the knees are on a film. Numpy, OpenCV and onnxruntime only.
+"""Locate: where the joints are on a film.
 
-`boxes` is arithmetic on boxes, `windows` brings a film into the form that the networks take (training cuts
-its samples with the same functions), `cascade` is the two-level detector itself.
+In the order in which a film passes: `joint_crops` tells films from crops and cuts joints out; `cascade`, the
+two-level detector, finds them; `windows` brings the film into the form that its networks take (training cuts
+its samples with the same functions); `boxes` is arithmetic on boxes.
 """
 
 from __future__ import annotations

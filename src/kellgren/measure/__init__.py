@@ -1,8 +1,10 @@
-"""Joint space width: a contour of 30 points, refined on the edge, and what is measured between.
+"""Joint space width: a contour of 30 points, refined on the edge, and the space between.
 
     joint_space(crop, load()) -> JointSpace
 
-Numpy, OpenCV and onnxruntime only. What is measured where, and what it is worth:
+In the order in which a crop passes: `contour` finds 30 points along the joint line; `frame` lays the joint's
+own coordinates through them; `edge` refines them on the image's edges; `space` measures between the edges;
+`drawing` gives the lines that a picture shows. What is measured where, and how good it is:
 `docs/explanation/joint-space-width.md`.
 """
 
@@ -18,13 +20,14 @@ from kellgren.measure.contour import (
 )
 from kellgren.measure.drawing import Outline, outline
 from kellgren.measure.edge import Edges, refine
-from kellgren.measure.space import LEAST_SCORE, Compartment, JointSpace, joint_space, measure
+from kellgren.measure.space import LEAST_SCORE, PLATEAU_MM, Compartment, JointSpace, joint_space, measure
 
 __all__ = [
     "DEFAULT",
     "FEMUR_POINTS",
     "KEY_POINTS",
     "LEAST_SCORE",
+    "PLATEAU_MM",
     "POINTS",
     "TIBIA_POINTS",
     "Compartment",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -24,6 +24,11 @@ x = 0.15 .. 0.30 from the medial margin and 0.70 .. 0.90 (Neumann 2009; Duryea 2
 LATERAL_MINIMUM: Final = (0.08, 0.30)
 MEDIAL_MINIMUM: Final = (0.70, 0.92)
 """Part over which the minimum is searched: wider, but clear of the margins' osteophytes and the spines."""
+
+PLATEAU_MM: Final = (50.0, 125.0)
+"""Width in mm that an adult's tibial plateau can have on a film: 60 to 100 mm in the bone, less what a
+contour misses at the margins, more what osteophytes and a detector's uncorrected magnification (up to 1.25)
+add. A spacing wrong by a factor of 2 or more is outside for nearly every knee."""
 
 LEAST_SCORE: Final = 0.5
 """A contour with a lower score is no joint line: all but 1 of the 1,156 held-out knees have more."""
@@ -56,6 +61,8 @@ class JointSpace:
         unit: `mm`, or `width`: shares of the joint's width, the distance of the plateau's two margins.
         spacing_source: What the millimetres rest on; None for `width`.
         joint_width: The joint's width, in mm for `mm`, else in pixels of the crop.
+        withheld_mm: The joint's width by a pixel spacing that was withheld because no adult's plateau has it
+            (`PLATEAU_MM`); the unit is then `width`.
         contour: The network's 30 points in pixels of the crop.
         edges: The refined edges.
     """
@@ -67,6 +74,7 @@ class JointSpace:
     joint_width: float
     contour: Contour
     edges: Edges
+    withheld_mm: float | None = None
 
 
 def joint_space(
@@ -85,7 +93,7 @@ def joint_space(
         source: What `spacing_mm` rests on; needed with it.
 
     Returns:
-        Widths in mm where the spacing is known, else in joint widths.
+        Widths in mm where the spacing is known and possible, else in joint widths.
 
     Raises:
         NotAKnee: If no joint line is recognised.
@@ -119,6 +127,8 @@ def measure(
         scale_along = edges.frame.length * float(np.hypot(*(edges.frame.along * mm)))
         scale_across = edges.frame.length * float(np.hypot(*(edges.frame.across * mm)))
         joint_width = float(np.hypot(*((contour.tibia[-1] - contour.tibia[0]) * mm)))
+        if not PLATEAU_MM[0] <= joint_width <= PLATEAU_MM[1]:
+            return replace(measure(contour, edges), withheld_mm=joint_width)
     gap = widths(edges)
 
     def compartment(fixed: tuple[float, float], searched: tuple[float, float]) -> Compartment:

@@ -49,8 +49,16 @@ class RunRecord:
     files: list[dict[str, Any]] = field(default_factory=list)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def add(self, file: str, statuses: Sequence[Status], reason: str | None, seconds: float) -> None:
-        """Note one file: the status of each of its rows, why if not all is well, and how long it took."""
+    def add(
+        self,
+        file: str,
+        statuses: Sequence[Status],
+        reason: str | None,
+        seconds: float,
+        *,
+        notes: str | None = None,
+    ) -> None:
+        """Note one file: the status of each of its rows, the reasons, how long it took, and the notes."""
         worst = next(status for status in _WORST if status in statuses)
         self.files.append(
             {
@@ -58,6 +66,7 @@ class RunRecord:
                 "knee_rows": len(statuses),
                 "status": worst,
                 "reason": reason,
+                "notes": notes,
                 "seconds": round(seconds, 4),
                 "rows": dict(Counter(statuses)),
             }

@@ -1,4 +1,4 @@
-"""`grades.csv`: one row a knee, or a file that could not be graded; columns as in the contract."""
+"""`grades.csv`: one row per knee, or per file that could not be graded; columns as in the contract."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from kellgren.writing import Lines
 Cell = str | int | float | bool | None
 Row = dict[str, Cell]
 
-_PLACE = ("file", "knee", "status", "reason", "side", "side_source", "x0", "y0", "x1", "y1")
-_KL = ("KL", *(f"KL_p{k}" for k in range(5)), "KL_expected", "KL_low", "KL_high", "OA_p")
+_FILE = ("file", "root", "image_sha256")
+_KNEE = ("knee", "status", "reason", "notes", "side", "side_source", "x0", "y0", "x1", "y1")
+_KL = ("KL", "KL_argmax", *(f"KL_p{k}" for k in range(5)), "KL_expected", "KL_low", "KL_high", "OA_p")
 _JSW = ("JSW_L_min", "JSW_L_mean", "JSW_M_min", "JSW_M_mean", "JSW_unit", "spacing_source")
 _END = ("model", "kellgren")
 
@@ -28,22 +29,27 @@ def columns(tasks: Iterable[str]) -> tuple[str, ...]:
     """Columns of `grades.csv` for a bundle with these tasks, in order."""
     features = [task for task in (*FEATURES, *FURTHER_FEATURES) if task.name in set(tasks)]
     probabilities = [f"{task.name}_p{k}" for task in features for k in range(task.classes)]
-    return (*_PLACE, *_KL, *(task.name for task in features), *probabilities, *_JSW, *_END)
+    return (*_FILE, *_KNEE, *_KL, *(task.name for task in features), *probabilities, *_JSW, *_END)
 
 
-def graded_row(assessment: Assessment, file: str) -> Row:
-    """The row of a graded knee. Cells that nothing is known about are absent.
+def graded_row(assessment: Assessment, file: str, *, root: str = "", sha256: str | None = None) -> Row:
+    """The row of a graded knee. Unknown cells are absent.
 
     Args:
-        assessment: What was found.
+        assessment: The knee.
         file: The path as the table shows it.
+        root: The argument that the file came from, if there were several.
+        sha256: Of the file's bytes.
     """
     x0, y0, x1, y1 = assessment.box
     row: Row = {
         "file": file,
+        "root": root or None,
+        "image_sha256": sha256,
         "knee": assessment.knee,
         "status": assessment.status,
         "reason": assessment.reason or None,
+        "notes": "; ".join(assessment.notes) or None,
         "side": assessment.side,
         "side_source": assessment.side_source,
         "x0": x0,
@@ -70,15 +76,26 @@ def graded_row(assessment: Assessment, file: str) -> Row:
         row[task] = grading.grade
         row |= {f"{task}_p{k}": p for k, p in enumerate(grading.probabilities)}
         if task == "KL":
+            row["KL_argmax"] = grading.most_probable
             row["KL_expected"] = grading.expected
             if grading.interval is not None:
                 row["KL_low"], row["KL_high"] = grading.interval
     return row
 
 
-def failed_row(error: KellgrenError, file: str, model: str) -> Row:
-    """The row of a file that could not be graded."""
-    return {"file": file, "status": "failed", "reason": error.reason, "model": model, "kellgren": __version__}
+def failed_row(
+    error: KellgrenError, file: str, model: str, *, root: str = "", sha256: str | None = None
+) -> Row:
+    """The row of a file that could not be graded; arguments as in `graded_row`."""
+    return {
+        "file": file,
+        "root": root or None,
+        "image_sha256": sha256,
+        "status": "failed",
+        "reason": error.reason,
+        "model": model,
+        "kellgren": __version__,
+    }
 
 
 def cell_text(value: Cell) -> str:
