@@ -34,7 +34,7 @@ packaged bundle, which is better than all of them. Figures are of kneekl299's va
 intervals over patients.
 
     kellgren grade film.png --out out --model zoo/antony-small
-    kellgren bundle inspect zoo/antony-small
+    kellgren models inspect zoo/antony-small
     kellgren models check zoo/*-small
 
 How they were trained: [results](../docs/reference/results/published-systems.md#at-size-small).

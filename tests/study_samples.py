@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from kellgren.report.table import TableWriter, columns
+from kellgren.report.table import columns, write_table
 from kellgren.study import cells, plan
 from kellgren.study.laboratory import STUDY
 from kellgren.writing import write_json
@@ -35,22 +35,23 @@ def write_predictions(
     path, probabilities, truth, *, failed=(), split="val", tasks=("KL", "OA", "FL"), knees=None
 ):
     names = ("name", "split", "patient", *(f"{task}_true" for task in tasks), *columns(tasks))
-    with TableWriter(path, names) as stream:
-        for i, (p, grade) in enumerate(zip(probabilities, truth, strict=True)):
-            row = {
-                "name": knees[i] if knees else f"k{i:03}",
-                "split": split,
-                "patient": f"p{i // 2}",
-                "KL_true": grade,
-                "file": "x",
-            }
-            if i in failed:
-                stream.write(row | {"status": "failed"})
-                continue
-            row |= {"status": "graded", "KL": int(np.argmax(p)), "OA_p": float(sum(p[2:]))}
-            row |= {f"KL_p{k}": float(v) for k, v in enumerate(p)}
-            row |= {"OA_true": None if grade is None else int(grade >= 2)}
-            stream.write(row)
+    rows = []
+    for i, (p, grade) in enumerate(zip(probabilities, truth, strict=True)):
+        row = {
+            "name": knees[i] if knees else f"k{i:03}",
+            "split": split,
+            "patient": f"p{i // 2}",
+            "KL_true": grade,
+            "file": "x",
+        }
+        if i in failed:
+            rows.append(row | {"status": "failed"})
+            continue
+        row |= {"status": "graded", "KL": int(np.argmax(p)), "OA_p": float(sum(p[2:]))}
+        row |= {f"KL_p{k}": float(v) for k, v in enumerate(p)}
+        row |= {"OA_true": None if grade is None else int(grade >= 2)}
+        rows.append(row)
+    write_table(path, names, rows)
     return path
 
 

@@ -111,17 +111,18 @@ class Lines:
     """A text file that grows by whole lines: after a kill or on a full disk no part of a line stays.
 
     Args:
-        path: The file; it begins empty.
+        path: The file.
+        append: Whether to go on after what it holds, instead of from nothing.
 
     Raises:
         CannotWrite: If the system does not let it be written, here and in `append`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, append: bool = False) -> None:
         self._path = path
-        self._size = 0
         with explained(path):
-            self._file = path.open("wb", buffering=0)
+            self._file = path.open("ab" if append else "wb", buffering=0)
+            self._size = os.fstat(self._file.fileno()).st_size
 
     def append(self, text: str) -> None:
         """Add complete lines in one write; on failure none of them stays."""

@@ -261,7 +261,7 @@ def test_on_the_command_line(voice, dataset, tmp_path, monkeypatch, capfd, phant
         return ended.value.code or 0, capfd.readouterr()
 
     out = tmp_path / "out"
-    making = ("bundle", "ensemble", first, second, "--data", dataset.root, "--out", out, "--name", "choir")
+    making = ("models", "ensemble", first, second, "--data", dataset.root, "--out", out, "--name", "choir")
     code, said = command(*making, "--weight", "2")
     assert code == 2
     assert "1 for 2 members" in said.err

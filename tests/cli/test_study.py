@@ -1,34 +1,14 @@
 """`kellgren study` on the command line."""
 
 import json
-import signal
-import sys
 
 import pytest
 
-from kellgren import cli
 from study_samples import one_hot, study_folder, write_predictions
 
 pytest.importorskip("yaml")
 
-
-@pytest.fixture
-def command(monkeypatch, capfd):
-    """`kellgren ARGUMENTS...` in this process: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kellgren", *map(str, arguments)])
-        before = signal.getsignal(signal.SIGTERM)
-        capfd.readouterr()
-        try:
-            with pytest.raises(SystemExit) as ended:
-                cli.main()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        captured = capfd.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return run
+VOTE = ("study", "predictions", "vote")
 
 
 @pytest.mark.train
@@ -101,26 +81,28 @@ def voters(tmp_path):
 
 
 def test_vote(command, voters, tmp_path):
-    code, out, _ = command("study", "vote", *voters, "--rule", "hard", "--out", tmp_path / "vote", "--json")
+    code, out, _ = command(
+        "study", "predictions", "vote", *voters, "--rule", "hard", "--out", tmp_path / "vote", "--json"
+    )
     assert code == 0
     # majorities 0 1 2 3 4, and of the tie between 4, 0 and 1 the smallest
     assert json.loads(out)["KL"]["accuracy"]["value"] == 1.0
     from kellgren.study import predictions
 
     assert predictions.read(tmp_path / "vote").decided["KL"].tolist() == [0, 1, 2, 3, 4, 0]
-    code, out, _ = command("study", "vote", *voters)
+    code, out, _ = command("study", "predictions", "vote", *voters)
     assert code == 0
     assert out.startswith("KL: n 6, accuracy 1.000 [1.000, 1.000]")
 
 
 def test_vote_with_a_wrong_rule(command, voters):
-    code, _, err = command("study", "vote", *voters, "--rule", "median")
+    code, _, err = command("study", "predictions", "vote", *voters, "--rule", "median")
     assert code == 2
-    assert "soft, hard, mixed" in err
+    assert "'soft', 'hard', 'mixed'" in err
 
 
 def test_search_ranks_votes(command, voters):
-    code, out, _ = command("study", "vote", *voters, "--search", "--json")
+    code, out, _ = command("study", "predictions", "search", *voters, "--json")
     assert code == 0
     best = json.loads(out)[0]
     assert best["members"] == [0, 1, 2]
@@ -134,7 +116,7 @@ def test_search_refuses_the_validation_split(command, tmp_path):
         files.append(
             write_predictions(tmp_path / name / "predictions.csv", one_hot(0, 1), [0, 1], split="val")
         )
-    code, _, err = command("study", "vote", *files, "--search")
+    code, _, err = command("study", "predictions", "search", *files)
     assert code == 2
     assert "it reports" in err
 
@@ -142,37 +124,27 @@ def test_search_refuses_the_validation_split(command, tmp_path):
 def test_a_vote_on_a_test_split_is_counted(command, tmp_path):
     file = write_predictions(tmp_path / "predictions.csv", one_hot(0, 1, 2), [0, 1, 2], split="test")
     for looks in (1, 2):
-        _, out, _ = command("study", "vote", file, file, "--out", tmp_path / "out", "--json")
+        _, out, _ = command("study", "predictions", "vote", file, file, "--out", tmp_path / "out", "--json")
         assert json.loads(out)["test_looks"] == looks
 
 
 def test_reweighted(command, tmp_path):
-    from kellgren.report.table import TableWriter, columns
+    from kellgren.report.table import columns, write_table
 
-    names = ("name", "split", "patient", "KL_true", "FL_true", *columns(("KL", "FL")))
+    readings = [(0, 0, 0), (0, 1, 0), *[(0, None, 3)] * 4, (2, 2, 2), (2, 2, 2)]
+    rows = []
+    for i, (kl, fl, decided) in enumerate(readings):
+        row = {"name": f"k{i}", "split": "val", "patient": f"p{i}", "KL_true": kl, "FL_true": fl, "file": "x"}
+        row |= {"status": "graded", "KL": 0, "FL": decided}
+        row |= {f"KL_p{k}": float(k == 0) for k in range(5)}
+        rows.append(row | {f"FL_p{k}": float(k == decided) for k in range(4)})
     path = tmp_path / "predictions.csv"
-    with TableWriter(path, names) as stream:
-        for i, (kl, fl, decided) in enumerate(
-            [(0, 0, 0), (0, 1, 0), *[(0, None, 3)] * 4, (2, 2, 2), (2, 2, 2)]
-        ):
-            row = {
-                "name": f"k{i}",
-                "split": "val",
-                "patient": f"p{i}",
-                "KL_true": kl,
-                "FL_true": fl,
-                "file": "x",
-            }
-            row |= {"status": "graded", "KL": 0, "FL": decided}
-            row |= {f"KL_p{k}": float(k == 0) for k in range(5)} | {
-                f"FL_p{k}": float(k == decided) for k in range(4)
-            }
-            stream.write(row)
-    code, out, _ = command("study", "reweighted", path, "--json")
+    write_table(path, ("name", "split", "patient", "KL_true", "FL_true", *columns(("KL", "FL"))), rows)
+    code, out, _ = command("study", "predictions", "reweight", path, "--json")
     assert code == 0
     [entry] = json.loads(out)
     assert (entry["task"], entry["n"], entry["n_read"]) == ("FL", 8, 4)
     assert entry["read"]["accuracy"]["value"] == pytest.approx(3 / 4)
     assert entry["reweighted"]["accuracy"]["value"] == pytest.approx(5 / 8)
-    code, out, _ = command("study", "reweighted", path)
+    code, out, _ = command("study", "predictions", "reweight", path)
     assert "| FL | 4 of 8 | as read |" in out

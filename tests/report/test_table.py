@@ -1,35 +1,48 @@
 """Tables: whole rows at every moment, columns of the contract, cells that read back."""
 
 import csv
+from pathlib import Path
 
 import pytest
 
 from kellgren.errors import UnreadableImage
-from kellgren.report.table import TableWriter, cell_text, columns, failed_row
-
-
-def test_each_row_is_on_disk_as_soon_as_it_is_written(tmp_path):
-    path = tmp_path / "t.csv"
-    with TableWriter(path, ("file", "KL")) as table:
-        assert path.read_text() == "file,KL\n"
-        table.write({"file": "a,b.png", "KL": 2})
-        assert path.read_text() == 'file,KL\n"a,b.png",2\n'
-        table.write({"file": "c.png"})
-        assert path.read_text().endswith("c.png,\n")
+from kellgren.report.table import cell_text, columns, failed_row, path_text, write_table
 
 
 def test_a_cell_without_a_column_is_a_bug_that_is_said(tmp_path):
-    with TableWriter(tmp_path / "t.csv", ("file",)) as table, pytest.raises(KeyError, match="KL"):
-        table.write({"file": "a", "KL": 1})
+    with pytest.raises(KeyError, match="KL"):
+        write_table(tmp_path / "t.csv", ("file",), [{"file": "a", "KL": 1}])
+    assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("text", ['two\nlines, "quoted"', "Größe", " spaces "])
-def test_text_survives(tmp_path, text):
-    with TableWriter(tmp_path / "t.csv", ("file", "reason")) as table:
-        table.write({"file": "a", "reason": text})
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('"quoted", and more', '"quoted", and more'),
+        ("Größe", "Größe"),
+        (" spaces ", " spaces "),
+        ("two\nlines\x1b[2J", "two\\x0alines\\x1b[2J"),
+        ("=1+1", "'=1+1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "\\x09=1"),
+    ],
+)
+def test_text_survives_and_is_no_formula(tmp_path, text, shown):
+    write_table(tmp_path / "t.csv", ("file", "reason"), [{"file": "a", "reason": text}])
     with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
-    assert row["reason"] == text
+    assert row["reason"] == shown
+    assert (tmp_path / "t.csv").read_bytes().count(b"\n") == 2
+
+
+@pytest.mark.parametrize("name", ["=1+1.png", "+1.png", "-1.png", "@SUM(A1).png"])
+def test_a_path_that_looks_like_a_formula_still_names_its_file(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+    assert path_text(name) == f"./{name}"
+    assert Path(path_text(name)).is_file()
+    assert path_text(path_text(name)) == path_text(name)
+    assert cell_text(path_text(name)) == path_text(name)
 
 
 @pytest.mark.parametrize(

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 from types import FrameType
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from kellgren._version import __version__
-from kellgren.cli import bundle, data, doctor, evaluate, grade, models, simulate, study, train
-from kellgren.errors import KellgrenError
-
-OK, SOME_FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+from kellgren.cli import data, doctor, evaluate, grade, models, simulate, study, terminal, train
 
 app = typer.Typer(
     name="kellgren",
-    help="Grade knee osteoarthritis from radiographs: KL, OARSI features, calibrated, with reasons to refer.",
-    epilog="Research software: a person decides. Docs: tutorial, how-to, explanation and reference in docs/.",
+    help="Grade knee osteoarthritis from radiographs: Kellgren-Lawrence grade and OARSI features, with "
+    "calibrated probabilities, and a reason wherever a person must read the image.",
+    epilog="Research software: a person decides.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("grade")(grade.grade)
-app.command("evaluate")(evaluate.evaluate)
-app.command("train")(train.train)
-app.command("simulate")(simulate.simulate)
-app.command("doctor")(doctor.doctor)
+terminal.command(app, "grade")(grade.grade)
+terminal.command(app, "evaluate")(evaluate.evaluate)
+terminal.command(app, "train")(train.train)
+app.add_typer(study.app, name="study")
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
-app.add_typer(bundle.app, name="bundle")
-app.add_typer(study.app, name="study")
+terminal.command(app, "simulate")(simulate.simulate)
+terminal.command(app, "doctor")(doctor.doctor)
 
 
 def _show_version(value: bool) -> None:
@@ -44,31 +40,28 @@ def _show_version(value: bool) -> None:
 
 @app.callback()
 def options(
-    version: bool = typer.Option(
-        False, "--version", help="Show the version.", callback=_show_version, is_eager=True
-    ),
-    verbose: bool = typer.Option(False, "--verbose", "-v", help="Log more to stderr."),
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+    verbose: Annotated[bool, terminal.VERBOSE] = False,
+    quiet: Annotated[bool, terminal.QUIET] = False,
 ) -> None:
     """Options before the command."""
     del version
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
-    # What a decoder says about a damaged file is in that file's reason; pydicom logs it with a traceback.
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    terminal.prepare()
+    terminal.verbosity(verbose, quiet)
 
 
 def main() -> NoReturn:
-    """Entry point of the `kellgren` command; exit codes as in the contract."""
+    """Entry point of the `kellgren` command; exit codes as in docs/reference/command-line.md."""
     signal.signal(signal.SIGTERM, _terminate)
+    code = terminal.OK
     try:
-        app(standalone_mode=True)
-    except KellgrenError as error:
-        typer.echo(f"kellgren: {error}", err=True)
-        sys.exit(WRONG_USE)
-    except KeyboardInterrupt:
-        typer.echo("kellgren: interrupted", err=True)
-        sys.exit(INTERRUPTED)
-    sys.exit(OK)
+        with terminal.explained():
+            app()
+    except typer.Exit as end:
+        code = end.exit_code
+    sys.exit(code)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -3,145 +3,147 @@
 from __future__ import annotations
 
 import enum
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kellgren.cli import terminal
+
 if TYPE_CHECKING:
     from kellgren.data.audit import Audit
 
-app = typer.Typer(help="Check data sets, and bring readings and images together.", add_completion=False)
+app = typer.Typer(
+    help="Import, check and split data sets, and join readings to images.",
+    add_completion=False,
+    no_args_is_help=True,
+)
 
 _SHOWN = 12  # findings in the terminal; all are in the table and the JSON document
 
 
-@app.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a download.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
-    workers: Annotated[int, typer.Option(min=0, help="Files at once; 0: one a processor.")] = 0,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the download.")],
+    as_json: terminal.Json = False,
+    workers: terminal.Workers = None,
 ) -> None:
     """Compare a download with the published single-knee data set, file by file.
 
-    Exit code 0: every published image is there, unchanged; 1: something is missing, changed or extra.
+    Exit code 1: something is missing, changed or extra.
     """
-    from kellgren.cli import progress
     from kellgren.data import verify as verification
     from kellgren.parallel import processors
 
     result = verification.verify(
         folder,
         workers=workers or processors(),
-        progress=lambda images, total: progress.track(images, total, "hashing"),
+        progress=lambda images, total: terminal.track(images, total, "hashing"),
     )
     if as_json:
-        typer.echo(json.dumps(result.to_dict()))
+        terminal.document(result.to_dict())
     else:
         for sentence in verification.sentences(result):
-            typer.echo(sentence, err=True)
+            terminal.say(sentence)
         odd = [image for image in result.images if image.state in ("wrong place", "renamed", "extra")]
         for image in odd[:_SHOWN]:
-            typer.echo(f"  {image.state}: {image.file} {image.detail}".rstrip(), err=True)
+            terminal.say(f"  {image.state}: {image.file} {image.detail}".rstrip())
         if len(odd) > _SHOWN:
-            typer.echo(f"  and {len(odd) - _SHOWN} more (--json lists them)", err=True)
+            terminal.say(f"  and {len(odd) - _SHOWN} more (--json lists them)")
     raise typer.Exit(int(not result.complete))
 
 
-@app.command()
 def audit(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Data set folder, in whatever layout.")],
-    out: Annotated[Path | None, typer.Option(help="Table of findings (CSV).", dir_okay=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
-    workers: Annotated[int, typer.Option(min=0, help="Images at once; 0: one a processor.")] = 0,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Data set folder in any layout.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="CSV", help="Table of the findings.", dir_okay=False)
+    ] = None,
+    as_json: terminal.Json = False,
+    workers: terminal.Workers = None,
 ) -> None:
-    """Find shared patients, copies in whatever disguise, and labels that contradict each other.
+    """Find patients in several splits, copies in any disguise, and labels that contradict each other.
 
-    Exit code 0: nothing was found; 1: something was.
+    Exit code 1: something was found.
     """
-    from kellgren.cli import progress
     from kellgren.data import audit as auditing
     from kellgren.data import inventory
     from kellgren.parallel import processors
-    from kellgren.report.table import TableWriter
+    from kellgren.report.table import write_table
+    from kellgren.writing import make_folder
 
     result = auditing.audit(
         inventory.take(folder),
         workers=workers or processors(),
-        progress=lambda images, total: progress.track(images, total, "reading"),
+        progress=lambda images, total: terminal.track(images, total, "reading"),
     )
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with TableWriter(out, auditing.COLUMNS) as table:
-            for finding in result.findings:
-                table.write(finding.row())
+        make_folder(out.parent)
+        write_table(out, auditing.COLUMNS, (finding.row() for finding in result.findings))
     if as_json:
-        typer.echo(json.dumps(result.to_dict(), ensure_ascii=False))
+        terminal.document(result.to_dict())
     else:
         _show(result, auditing.sentences(result))
     raise typer.Exit(int(not result.passed))
 
 
 def _show(result: Audit, told: list[str]) -> None:
-    """A table of the first findings and plain sentences, on stderr like all that is not the result itself."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(stderr=True, width=max(Console(stderr=True).width, 150))
-    alarming = [finding for finding in result.findings if finding.alarming]
+    """Print the first findings, and plain sentences about all."""
+    alarming = [finding.row() for finding in result.findings if finding.alarming]
     if alarming:
-        table = Table(title=f"{len(alarming)} findings among {len(result.inventory.entries)} images")
-        for name in ("kind", "across", "first", "second", "likeness", "detail"):
-            table.add_column(name, overflow="fold")
-        for finding in alarming[:_SHOWN]:
-            row = finding.row()
-            table.add_row(*(row[k] for k in ("kind", "across", "file1", "file2", "likeness", "detail")))
-        console.print(table)
+        columns = ("kind", "across", "file1", "file2", "likeness", "detail")
+        title = f"{len(alarming)} findings among {len(result.inventory.entries)} images"
+        rows = [[str(row[name]) for name in columns] for row in alarming[:_SHOWN]]
+        terminal.table(title, columns, rows, right="likeness")
         if len(alarming) > _SHOWN:
-            console.print(f"and {len(alarming) - _SHOWN} more (--out and --json list them)")
+            terminal.answer(f"and {len(alarming) - _SHOWN} more (--out and --json list them)")
     for sentence in told:
-        console.print(sentence)
+        terminal.answer(sentence)
 
 
-@app.command("join-oarsi")
 def join_oarsi(
-    images: Annotated[Path, typer.Option(help="Folder of single-knee images named by id and side.")],
-    out: Annotated[Path, typer.Option(help="The labels.csv to write.", dir_okay=False)],
-    readings: Annotated[Path | None, typer.Option(help="OAI: kxr_sq_buNN.txt of one visit.")] = None,
-    most: Annotated[Path | None, typer.Option(help="MOST: MOSTV01235XRAY.txt.")] = None,
-    visit: Annotated[int, typer.Option(help="Visit of the MOST table: 0, 1, 2, 3 or 5.")] = 0,
-    split: Annotated[str, typer.Option(help="Split of images whose folders name none.")] = "all",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    images: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of single-knee images named by patient ID and side.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="CSV", help="The labels.csv to write.", dir_okay=False)
+    ],
+    readings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="OAI readings: kxr_sq_buNN.txt of one visit.")
+    ] = None,
+    most: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="MOST readings: MOSTV01235XRAY.txt.")
+    ] = None,
+    visit: Annotated[int, typer.Option(metavar="N", help="Visit in the MOST table: 0, 1, 2, 3 or 5.")] = 0,
+    split: Annotated[
+        str, typer.Option(metavar="NAME", help="Split of images whose folders name none.")
+    ] = "all",
+    as_json: terminal.Json = False,
 ) -> None:
-    """Bring the official OAI and MOST readings to image names, and say what matched.
+    """Join the official OAI and MOST readings to images by name, and say what matched.
 
-    Exit code 0: every image has its readings; 1: some have none, or readings contradict each other.
+    Exit code 1: some images have no readings, or readings contradict each other.
     """
     from kellgren.data import inventory, oarsi
-    from kellgren.report.table import TableWriter
+    from kellgren.report.table import write_table
+    from kellgren.writing import make_folder
 
     if readings is None and most is None:
         raise typer.BadParameter("give a table of readings", param_hint="--readings or --most")
     tables = [oarsi.read_oai(readings)] if readings else []
     tables += [oarsi.read_most(most, visit)] if most else []
     joined = oarsi.join(inventory.take(images), tables, split=split)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with TableWriter(out, oarsi.COLUMNS) as table:
-        for row in joined.rows:
-            table.write(row)
+    make_folder(out.parent)
+    write_table(out, oarsi.COLUMNS, joined.rows)
     if as_json:
-        typer.echo(json.dumps(joined.to_dict()))
+        terminal.document(joined.to_dict())
     else:
         for sentence in oarsi.sentences(joined):
-            typer.echo(sentence, err=True)
+            terminal.say(sentence)
         for note in joined.notes[:_SHOWN]:
-            typer.echo(f"  {note.patient}{note.side} {note.task}: {note.words}", err=True)
-        typer.echo(f"-> {out}", err=True)
+            terminal.say(f"  {note.patient}{note.side} {note.task}: {note.words}")
+        terminal.say(f"-> {out}")
     raise typer.Exit(int(not joined.whole))
 
 
-@app.command()
 def split(
     folder: Annotated[
         Path,
@@ -150,15 +152,23 @@ def split(
     share: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=PARTS", help="Parts of a split. Repeatable; train=5 val=1 test=3 without."
+            metavar="NAME=PARTS", help="Share of a split; repeatable. Default: train=5 val=1 test=3."
         ),
     ] = None,
-    folds: Annotated[int, typer.Option(min=0, help="Folds of the train split; 0 for none.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed is another division.")] = 0,
-    again: Annotated[bool, typer.Option("--again", help="Divide anew what is divided already.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    folds: Annotated[
+        int,
+        typer.Option(
+            metavar="N", callback=terminal.at_least(0), help="Folds of the train split; 0 for none."
+        ),
+    ] = 5,
+    seed: Annotated[
+        int,
+        typer.Option(metavar="N", callback=terminal.at_least(0), help="Another seed divides differently."),
+    ] = 0,
+    again: Annotated[bool, typer.Option("--again", help="Divide again what is divided already.")] = False,
+    as_json: terminal.Json = False,
 ) -> None:
-    """Divide a data set by patient, every split with the whole's mix of KL grades.
+    """Divide a data set by patient, each split with the mix of KL grades of the whole.
 
     Writes the column split of DIR/labels.csv, and DIR/folds.csv.
     """
@@ -166,19 +176,19 @@ def split(
 
     given = [_share(text) for text in share or ()]
     if len(dict(given)) < len(given):
-        raise typer.BadParameter("one split is given twice", param_hint="--share")
+        raise typer.BadParameter("a split is given twice", param_hint="--share")
     shares = dict(given) or splitting.SHARES
     divided = splitting.split_folder(folder, shares=shares, folds=folds, seed=seed, again=again)
     document = divided.to_dict()
     if as_json:
-        typer.echo(json.dumps(document))
+        terminal.document(document)
         return
     for name, one in document["splits"].items():
         mix = ", ".join(f"KL {k}: {n}" for k, n in enumerate(one["KL"][:-1]))
         unread = f", not read: {one['KL'][-1]}" if one["KL"][-1] else ""
-        typer.echo(f"{name}: {one['knees']} knees of {one['patients']} patients ({mix}{unread})", err=True)
+        terminal.say(f"{name}: {one['knees']} knees of {one['patients']} patients ({mix}{unread})")
     if document["folds"]:
-        typer.echo(f"folds of train: {', '.join(map(str, document['folds']))} knees", err=True)
+        terminal.say(f"folds of train: {', '.join(map(str, document['folds']))} knees")
 
 
 def _share(text: str) -> tuple[str, int]:
@@ -204,18 +214,21 @@ class Source(enum.StrEnum):
     oai = "oai"
 
 
-@app.command("import")
 def import_(
-    kind: Annotated[Source, typer.Argument(metavar="KIND", help="mendeley, kaggle or oai.")],
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="The download: a folder, or a zip of crops.")],
-    out: Annotated[Path, typer.Option(help="Folder to fill.", file_okay=False)],
-    size: Annotated[int | None, typer.Option(help="224 or 299, where the archive holds both.")] = None,
-    link: Annotated[bool, typer.Option("--link", help="Hard links instead of copies.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    kind: Annotated[Source, typer.Argument(help="Which data set it is.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="PATH", help="The download: a folder, or a zip archive of crops.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to fill.", file_okay=False)],
+    size: Annotated[
+        int | None, typer.Option(metavar="224|299", help="Image size, where the archive holds both.")
+    ] = None,
+    link: Annotated[bool, typer.Option("--link", help="Make hard links instead of copies.")] = False,
+    as_json: terminal.Json = False,
 ) -> None:
-    """Bring a download into a folder that kellgren works on: no re-encoding, never auto_test.
+    """Import a download into a data set folder, byte for byte and without auto_test.
 
-    Doing it again adds what is missing.
+    Running it again adds what is missing.
     """
     from dataclasses import asdict
 
@@ -226,8 +239,15 @@ def import_(
     else:
         done = imports.import_crops(source, out, size=size, link=link)
     if as_json:
-        typer.echo(json.dumps(asdict(done)))
+        terminal.document(asdict(done))
         return
-    typer.echo(f"{done.added} files added, {done.there} were there -> {out}", err=True)
+    terminal.say(f"{done.added} files added, {done.there} were there already -> {out}")
     for reason, number in done.left_out.items():
-        typer.echo(f"{number} left out: {reason}", err=True)
+        terminal.say(f"{number} left out: {reason}")
+
+
+terminal.command(app, "import")(import_)
+terminal.command(app)(verify)
+terminal.command(app)(audit)
+terminal.command(app, "join-oarsi")(join_oarsi)
+terminal.command(app)(split)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from kellgren.cli import terminal
+
 
 class Format(enum.StrEnum):
     """File format of the images."""
@@ -25,16 +27,23 @@ class View(enum.StrEnum):
 
 
 def simulate(
-    out: Annotated[Path, typer.Option(help="Folder for images, tables and truth.json.", file_okay=False)],
-    n: Annotated[int, typer.Option("-n", min=1, help="Number of crops or films.")] = 10,
-    view: Annotated[View, typer.Option(help="crop: one joint; film: whole knees.")] = View.crop,
-    seed: Annotated[int, typer.Option(help="Same seed, same pictures.")] = 0,
-    format: Annotated[Format, typer.Option(help="png, dicom, or mixed.")] = Format.png,  # noqa: A002
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder for the images and tables.", file_okay=False),
+    ],
+    n: Annotated[
+        int, typer.Option("-n", metavar="N", callback=terminal.at_least(1), help="Number of images.")
+    ] = 10,
+    view: Annotated[View, typer.Option(help="Crops of one joint, or whole films.")] = View.crop,
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed draws the same images.")] = 0,
+    format: Annotated[Format, typer.Option(help="File format.")] = Format.png,  # noqa: A002
 ) -> None:
-    """Draw phantom knees with known truth, for trying things out. They are no patients."""
+    """Draw simulated knees with known truth, for trying things out. They show no patient."""
     from kellgren.simulate import simulate as draw_crops
     from kellgren.simulate import simulate_films
+    from kellgren.writing import locked
 
     draw = simulate_films if view is View.film else draw_crops
-    files = draw(out, n, seed=seed, format=format.value)
-    typer.echo(f"{len(files)} simulated {'films' if view is View.film else 'knees'} -> {out}", err=True)
+    with locked(out):
+        files = draw(out, n, seed=seed, format=format.value)
+    terminal.say(f"{len(files)} simulated {'films' if view is View.film else 'knees'} -> {out}")

@@ -1,8 +1,8 @@
-"""`kellgren study`: list, run, table, heat, vote, reweighted."""
+"""`kellgren study`: list, run, table, heat; predictions vote, search, reweight."""
 
 from __future__ import annotations
 
-import json
+import enum
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -10,16 +10,42 @@ from typing import Annotated
 
 import typer
 
+from kellgren.cli import terminal
+from kellgren.cli.train import Device, Fold, Size, SizeOption, parse_fold
+
 app = typer.Typer(
-    help="Ablations and comparisons: recipes trained, judged and compared on the same knees.",
+    help="Train and compare recipes on the same knees: ablations and the tables of the papers.",
     add_completion=False,
     no_args_is_help=True,
 )
+predictions_app = typer.Typer(
+    help="Work on saved predictions: let models vote, search for a vote, reweight readings.",
+    add_completion=False,
+    no_args_is_help=True,
+)
+app.add_typer(predictions_app, name="predictions")
 
-PlanArgument = Annotated[str, typer.Argument(help="Packaged plan (kellgren study list) or a YAML file.")]
+
+class Rule(enum.StrEnum):
+    """How members' answers become one."""
+
+    soft = "soft"
+    hard = "hard"
+    mixed = "mixed"
 
 
-@app.command("list")
+Members = Annotated[
+    list[Path],
+    typer.Argument(metavar="CSV...", help="Several predictions.csv of the same knees.", exists=True),
+]
+
+
+def _positive(value: float | None) -> float | None:
+    if value is not None and value < 1:
+        raise typer.BadParameter(f"{value:g} is less than a minute.")
+    return value
+
+
 def list_plans() -> None:
     """List the packaged plans."""
     from kellgren.errors import require
@@ -29,35 +55,55 @@ def list_plans() -> None:
 
     for name in plan.available():
         chosen = plan.load(name)
-        typer.echo(f"{name}: {chosen.title} ({len(chosen.rows)} rows)")
+        terminal.answer(f"{name}: {chosen.title} ({len(chosen.rows)} rows)")
 
 
-@app.command()
 def run(
-    plan: PlanArgument,
-    data: Annotated[Path, typer.Option(help="Data set folder with a train split and folds.")],
-    out: Annotated[Path, typer.Option(help="Folder of all studies; cells are shared.", file_okay=False)],
-    size: Annotated[str, typer.Option(help="full: as published; small: for two processors.")] = "full",
-    seeds: Annotated[str, typer.Option(help="Seeds of every row, with commas.")] = "0",
-    fold: Annotated[int, typer.Option(help="Fold held out for every choice; -1 trains on all.")] = 0,
+    plan: Annotated[
+        str, typer.Argument(metavar="PLAN", help="Packaged plan (kellgren study list), or a YAML file.")
+    ],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Data set folder with a train split and folds.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Folder of all studies, which share it.", file_okay=False
+        ),
+    ],
+    size: SizeOption = Size.full,
+    seeds: Annotated[str, typer.Option(metavar="N,N,...", help="Seeds of every row.")] = "0",
+    fold: Fold = "0",
     init: Annotated[
-        str | None, typer.Option(help="Initial weights where they fit: a folder of files, or hub.")
+        str | None,
+        typer.Option(metavar="DIR|hub", help="Initial weights where they fit: a folder of files, or 'hub'."),
     ] = None,
-    only: Annotated[list[str] | None, typer.Option(metavar="ROW", help="Train this row. Repeatable.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="ROW", help="Train this row only. Repeatable.")
+    ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of every training instead of the recipe's.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            callback=terminal.at_least(1),
+            help="Epochs of every training; the recipe's by default.",
+        ),
     ] = None,
-    parallel: Annotated[int, typer.Option(min=1, help="Trainings at once.")] = 1,
+    parallel: Annotated[
+        int, typer.Option(metavar="N", callback=terminal.at_least(1), help="Trainings at a time.")
+    ] = 1,
     minutes: Annotated[
-        float | None, typer.Option(min=1.0, help="Stop trainings after so long, with the epochs they have.")
+        float | None,
+        typer.Option(metavar="M", callback=_positive, help="Stop all trainings after so many minutes."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    device: Device = "auto",
     test_data: Annotated[
-        Path | None, typer.Option(help="Judge on another data set folder.", file_okay=False, exists=True)
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Evaluate on another data set folder.", file_okay=False, exists=True
+        ),
     ] = None,
-    split: Annotated[str, typer.Option(help="Split to judge on.")] = "val",
+    split: Annotated[str, typer.Option(metavar="NAME", help="Split to evaluate on.")] = "val",
 ) -> None:
-    """Train and judge what is not in the cache yet, then write the tables."""
+    """Train and evaluate what is not there yet, then write the tables. Exit code 1: a row failed."""
     from kellgren.errors import require
 
     require("train", "studies")
@@ -69,9 +115,9 @@ def run(
     settings = laboratory.Settings(
         data=data,
         out=out,
-        size=size,
+        size=size.value,
         seeds=_numbers(seeds),
-        fold=fold,
+        fold=parse_fold(fold),
         init=init,
         epochs=epochs,
         test_data=test_data,
@@ -81,21 +127,22 @@ def run(
         device=device,
         minutes=minutes or 0.0,
     )
-    folder = laboratory.run(plans.load(plan, size=size), settings)
+    folder = laboratory.run(plans.load(plan, size=size.value), settings)
     document = table.build(folder)
     _show(folder, document)
     raise typer.Exit(int(any(row["state"].startswith("failed") for row in document["rows"])))
 
 
-@app.command("table")
 def table_(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="A study's folder, or that of all.", exists=True, file_okay=False),
+        typer.Argument(
+            metavar="DIR", help="Folder of a study, or the one that holds all.", exists=True, file_okay=False
+        ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print table.json on stdout.")] = False,
+    as_json: terminal.Json = False,
 ) -> None:
-    """Write the tables anew from what the cells hold, also while a study runs."""
+    """Write the tables again from what is trained so far, also while a study runs."""
     from kellgren.errors import require
 
     require("train", "studies")
@@ -106,18 +153,21 @@ def table_(
         documents.append(table.build(study))
         _show(study, documents[-1], quiet=as_json)
     if as_json:
-        typer.echo(json.dumps(documents[0] if len(documents) == 1 else documents))
+        terminal.document(documents[0] if len(documents) == 1 else documents)
 
 
-@app.command()
 def heat(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A study's folder.", exists=True, file_okay=False)
+        Path, typer.Argument(metavar="DIR", help="Folder of a study.", exists=True, file_okay=False)
     ],
-    data: Annotated[Path, typer.Option(help="The data set folder that the study was judged on.")],
-    only: Annotated[list[str] | None, typer.Option(metavar="ROW", help="Draw this row. Repeatable.")] = None,
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Data set folder that the study was evaluated on.")
+    ],
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="ROW", help="Draw this row only. Repeatable.")
+    ] = None,
 ) -> None:
-    """Draw what the rows' networks rest their grades on: by grade, by class, with bars of every task."""
+    """Draw where each row's network sees the evidence: by grade, by class, with bars for every task."""
     from kellgren.data import load
     from kellgren.errors import require
     from kellgren.parallel import processors
@@ -128,73 +178,78 @@ def heat(
 
     files, without = maps.draw(folder, load(data), only=tuple(only or ()), threads=processors())
     for row, why in without.items():
-        typer.echo(f"{row}: no heat maps: {why}", err=True)
+        terminal.say(f"{row}: no heat maps: {why}")
     for file in files:
-        typer.echo(str(file))
+        terminal.answer(str(file))
 
 
-@app.command()
 def vote(
-    members: Annotated[
-        list[Path],
-        typer.Argument(metavar="PREDICTIONS...", help="predictions.csv of the same knees.", exists=True),
-    ],
-    rule: Annotated[str, typer.Option(help="soft, hard or mixed.")] = "soft",
-    search: Annotated[
-        bool, typer.Option("--search", help="Rank every subset and rule instead, on a held-out fold.")
-    ] = False,
+    members: Members,
+    rule: Annotated[
+        Rule, typer.Option(help="Mean of the probabilities, majority, or majority then mean.")
+    ] = Rule.soft,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for metrics.json and predictions.csv.", file_okay=False)
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Folder for metrics.json and predictions.csv.", file_okay=False
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome on stdout.")] = False,
+    as_json: terminal.Json = False,
 ) -> None:
     """Let models vote from their saved predictions."""
-    from kellgren.errors import BadDataset
     from kellgren.evaluate.evaluation import count_test_look
     from kellgren.study import markdown, predictions, voting
 
-    voters = [predictions.read(member) for member in members]
-    if search:
-        best = voting.search(voters)[:10]
-        if as_json:
-            typer.echo(json.dumps([asdict(choice) for choice in best]))
-            return
-        typer.echo("accuracy QWK    rule  members")
-        for choice in best:
-            named_members = " ".join(str(members[i]) for i in choice.members)
-            typer.echo(f"{choice.accuracy:.4f}   {choice.qwk:.4f} {choice.rule:5} {named_members}")
-        return
-    named = next((known for known in voting.RULES if known == rule), None)
-    if named is None:
-        raise BadDataset(f"no rule {rule!r}", remedy=f"one of {', '.join(voting.RULES)}")
-    joined = voting.join(voters, named)
+    joined = voting.join([predictions.read(member) for member in members], rule.value)
     looks = sum(count_test_look(out or Path(), split) for split in joined.split)
-    metrics = predictions.judge(joined, f"{named} vote of {len(members)}", test_looks=looks)
+    metrics = predictions.judge(joined, f"{rule.value} vote of {len(members)}", test_looks=looks)
     if out is not None:
         predictions.write_votes(joined, metrics, out)
     if as_json:
-        typer.echo(json.dumps(metrics))
-    else:
-        for task in joined.tasks:
-            shown = ("accuracy", "accuracy_pm1", "qwk")
-            values = ", ".join(f"{name} {markdown.number(metrics[task][name])}" for name in shown)
-            typer.echo(f"{task}: n {metrics[task]['n']}, {values}")
+        terminal.document(metrics)
+        return
+    for task in joined.tasks:
+        values = (
+            f"{name} {markdown.number(metrics[task][name])}" for name in ("accuracy", "accuracy_pm1", "qwk")
+        )
+        terminal.answer(f"{task}: n {metrics[task]['n']}, {', '.join(values)}")
 
 
-@app.command()
-def reweighted(
-    predictions: Annotated[Path, typer.Argument(help="predictions.csv of kellgren evaluate.", exists=True)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures on stdout as JSON.")] = False,
+def search(members: Members, as_json: terminal.Json = False) -> None:
+    """Rank every subset of the members and every rule, on a fold that all of them held out."""
+    from kellgren.study import predictions, voting
+
+    best = voting.search([predictions.read(member) for member in members])[:10]
+    if as_json:
+        terminal.document([asdict(choice) for choice in best])
+        return
+    rows = [
+        [
+            f"{choice.accuracy:.4f}",
+            f"{choice.qwk:.4f}",
+            choice.rule,
+            " ".join(str(members[i]) for i in choice.members),
+        ]
+        for choice in best
+    ]
+    terminal.table("", ("accuracy", "QWK", "rule", "members"), rows, right="accuracy QWK")
+
+
+def reweight(
+    predictions: Annotated[
+        Path, typer.Argument(metavar="CSV", help="A predictions.csv of kellgren evaluate.", exists=True)
+    ],
+    as_json: terminal.Json = False,
 ) -> None:
-    """Judge the atlas features as read, and as if every knee of each KL grade had been read."""
+    """Evaluate the atlas features as read, and as if every knee of each KL grade had been read."""
     from kellgren.study import markdown, rows
     from kellgren.study import predictions as saved
 
     entries = rows.oarsi(saved.read(predictions))
     if as_json:
-        typer.echo(json.dumps(entries))
+        terminal.document(entries)
     else:
-        typer.echo(markdown.atlas([(str(predictions), entries)]))
+        terminal.answer(markdown.atlas([(str(predictions), entries)]))
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -203,7 +258,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise BadRecipe(f"--seeds {text!r} are no whole numbers", remedy="write them as 0,1,2") from error
+        raise BadRecipe(f"--seeds {text!r} are not whole numbers", remedy="write them as 0,1,2") from error
 
 
 def _show(folder: Path, document: dict[str, object], *, quiet: bool = False) -> None:
@@ -217,7 +272,16 @@ def _show(folder: Path, document: dict[str, object], *, quiet: bool = False) -> 
 
         files += plots.draw(document, folder)
     except MissingExtra as error:
-        typer.echo(f"no plot: {error}", err=True)
+        terminal.say(f"no plot: {error}")
     if not quiet:
-        typer.echo(markdown.render(document))
-    typer.echo(f"-> {', '.join(map(str, files))}", err=True)
+        terminal.answer(markdown.render(document))
+    terminal.say(f"-> {', '.join(map(str, files))}")
+
+
+terminal.command(app, "list")(list_plans)
+terminal.command(app)(run)
+terminal.command(app, "table")(table_)
+terminal.command(app)(heat)
+terminal.command(predictions_app)(vote)
+terminal.command(predictions_app)(search)
+terminal.command(predictions_app)(reweight)

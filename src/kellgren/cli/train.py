@@ -2,68 +2,109 @@
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from kellgren.cli import terminal
+
+
+class Size(enum.StrEnum):
+    """Which of a recipe's sizes."""
+
+    full = "full"
+    small = "small"
+
+
+SizeOption = Annotated[Size, typer.Option(help="As published, or a smaller one for a laptop.")]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")]
+
+
+def parse_fold(text: str) -> int:
+    """`2` or `all`; -1 stands for all inside the program.
+
+    Raises:
+        typer.BadParameter: If it is neither.
+    """
+    if text == "all":
+        return -1
+    if not text.isdecimal():
+        raise typer.BadParameter(f"{text!r} is neither a fold's number nor 'all'", param_hint="--fold")
+    return int(text)
+
+
+Fold = Annotated[
+    str, typer.Option(metavar="K|all", help="Fold held out for every choice; 'all' trains on every fold.")
+]
+
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="Packaged recipe (see docs/reference/recipes.md) or a YAML file.")
+        str, typer.Argument(metavar="RECIPE", help="Name of a packaged recipe, or a YAML file.")
     ],
-    data: Annotated[Path, typer.Option(help="Data set folder with a train split and folds.")],
-    out: Annotated[Path, typer.Option(help="Run folder.", file_okay=False)],
-    size: Annotated[str, typer.Option(help="full: as published; small: for two processors.")] = "full",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    fold: Annotated[int, typer.Option(help="Fold held out for every choice; -1 trains on all.")] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Data set folder with a train split and folds.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Run folder.", file_okay=False)],
+    size: SizeOption = Size.full,
+    device: Device = "auto",
+    fold: Fold = "0",
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of all random numbers.")] = 0,
     init: Annotated[
         str | None,
-        typer.Option(help="Initial weights: a file, a folder of them, hub, or a run's folder to go on from."),
+        typer.Option(
+            metavar="PATH|hub",
+            help="Initial weights: a file, a folder of them, a finished run, or 'hub' to download them.",
+        ),
     ] = None,
     films: Annotated[
         Path | None,
-        typer.Option(help="Real films with boxes.csv, for a localiser.", file_okay=False, exists=True),
+        typer.Option(
+            metavar="DIR", help="Real films with boxes.csv, for a localiser.", file_okay=False, exists=True
+        ),
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Exchange a value of the recipe: optimise.batch=8. Repeatable."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a value of the recipe: optimise.batch=8. Repeatable."
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
 ) -> None:
     """Train a recipe and export the bundle to OUT/bundle. Downloads nothing unless --init hub says so."""
     from kellgren.errors import require
 
     require("train", "training")
     from kellgren import data as datasets
-    from kellgren.cli import progress
     from kellgren.errors import BadRecipe
     from kellgren.train import hardware, kinds
     from kellgren.train.graders import recipe as recipes
+    from kellgren.writing import locked
 
-    # an epoch's line is worth seeing without --verbose, in minutes and hours of silence
+    # hours of silence are worse than a line per epoch
     logging.getLogger("kellgren.train").setLevel(logging.INFO)
-    chosen = kinds.from_dict(recipes.override(recipes.document(recipe, size=size), assignments or []))
-    if not isinstance(chosen, recipes.Recipe) and init is not None:
-        raise BadRecipe(f"{chosen.name!r} starts from random weights", remedy="leave --init out")
-    if not isinstance(chosen, kinds.FILM_RECIPES) and films is not None:
-        raise BadRecipe(f"{chosen.name!r} learns from crops alone", remedy="leave --films out")
+    parsed = kinds.from_dict(recipes.override(recipes.document(recipe, size=size.value), assignments or []))
+    if not isinstance(parsed, recipes.Recipe) and init is not None:
+        raise BadRecipe(f"{parsed.name!r} starts from random weights", remedy="leave --init out")
+    if not isinstance(parsed, kinds.FILM_RECIPES) and films is not None:
+        raise BadRecipe(f"{parsed.name!r} learns from crops alone", remedy="leave --films out")
     place = hardware.choose(device)
-    written = kinds.train(
-        chosen,
-        kinds.Request(
-            data=datasets.load(data),
-            films=films,
-            out=out,
-            fold=fold,
-            seed=seed,
-            init=init,
-            hardware=place,
-        ),
-        resume=resume,
-        track=progress.track,
-    )
+    with contextlib.nullcontext() if place.rank else locked(out):
+        written = kinds.train(
+            parsed,
+            kinds.Request(
+                data=datasets.load(data),
+                films=films,
+                out=out,
+                fold=parse_fold(fold),
+                seed=seed,
+                init=init,
+                hardware=place,
+            ),
+            resume=resume,
+            track=terminal.track,
+        )
     if not place.rank:
-        typer.echo(f"-> {written}", err=True)
+        terminal.say(f"-> {written}")

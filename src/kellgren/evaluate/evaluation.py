@@ -18,7 +18,7 @@ from kellgren.evaluate.assemble import assemble_metrics
 from kellgren.grade.assessment import Assessment
 from kellgren.grade.grader import Grader
 from kellgren.parallel import in_order
-from kellgren.report.table import Row, TableWriter, columns, failed_row, graded_row
+from kellgren.report.table import Row, columns, failed_row, graded_row, write_table
 from kellgren.vocabulary import MISSING
 from kellgren.writing import write_json
 
@@ -133,9 +133,7 @@ def write(evaluation: Evaluation, grader: Grader, out: Path) -> None:
     tasks = _judged_tasks(grader)
     truths = tuple(f"{task}_true" for task in tasks)
     names = ("name", "split", "patient", *truths, *columns(tasks))
-    with TableWriter(out / "predictions.csv", names) as table:
-        for row in evaluation.rows:
-            table.write(row)
+    write_table(out / "predictions.csv", names, evaluation.rows)
     write_json(out / "metrics.json", evaluation.metrics)
 
 

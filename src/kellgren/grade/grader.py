@@ -5,6 +5,7 @@ The way of a radiograph: read, standardise, locate, settle the side, predict, de
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from kellgren.locate import InputKind, JointCrop
 from kellgren.measure import JointSpace
 from kellgren.model import bundle as bundles
 from kellgren.model import decision, steps
-from kellgren.model.bundle import Bundle
+from kellgren.model.bundle import CARD, Bundle
 from kellgren.model.predict import Model, Prediction, oriented_tasks
 from kellgren.parallel import processors
 from kellgren.read import DEFAULT_LIMITS, Limits, Metadata, Radiograph, Stated, read_bytes
@@ -56,7 +57,7 @@ class Version:
 
     Attributes:
         id: `name@version` of its bundle.
-        sha256: Of each graph, by its path inside the bundle.
+        sha256: Of the card and of each graph, by path inside the bundle.
     """
 
     id: str
@@ -65,7 +66,7 @@ class Version:
     @classmethod
     def of(cls, bundle: Bundle) -> Version:
         """The version of a bundle."""
-        return cls(bundle.card.title, _graph_hashes(bundle))
+        return cls(bundle.card.title, _hashes(bundle))
 
 
 class Grader:
@@ -289,16 +290,15 @@ class Grader:
         return space, (f"pixel spacing withheld, joint space given in joint widths: {by_it}",)
 
 
-def _graph_hashes(bundle: Bundle) -> dict[str, str]:
-    """sha256 of each graph by its path inside the bundle."""
+def _hashes(bundle: Bundle) -> dict[str, str]:
+    """sha256 of the card and of each graph, by path inside the bundle."""
+    hashes = {CARD: hashlib.sha256(bundle.root.joinpath(CARD).read_bytes()).hexdigest()}
     if not bundle.members:
         own = bundle.card.document["sha256"]
-        return {name: own[name] for name in sorted(own) if name.endswith(".onnx")}
-    return {
-        f"{member.path}/{name}": digest
-        for member, inner in zip(bundle.card.members, bundle.members, strict=True)
-        for name, digest in _graph_hashes(inner).items()
-    }
+        hashes |= {name: own[name] for name in sorted(own) if name.endswith(".onnx")}
+    for member, inner in zip(bundle.card.members, bundle.members, strict=True):
+        hashes |= {f"{member.path}/{name}": digest for name, digest in _hashes(inner).items()}
+    return hashes
 
 
 def _path(image: Path | str) -> Path:

@@ -1,4 +1,4 @@
-"""A bundle's card in words, for `kellgren bundle inspect`."""
+"""A bundle's card in words, for `kellgren models inspect`."""
 
 from __future__ import annotations
 

@@ -6,14 +6,12 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from kellgren._version import __version__
-from kellgren.errors import KellgrenError
+from kellgren.errors import KellgrenError, printable
 from kellgren.grade.assessment import Assessment
 from kellgren.vocabulary import FEATURES, FURTHER_FEATURES
-from kellgren.writing import Lines
+from kellgren.writing import write_text
 
 Cell = str | int | float | bool | None
 Row = dict[str, Cell]
@@ -23,6 +21,7 @@ _KNEE = ("knee", "status", "reason", "notes", "side", "side_source", "x0", "y0",
 _KL = ("KL", "KL_argmax", *(f"KL_p{k}" for k in range(5)), "KL_expected", "KL_low", "KL_high", "OA_p")
 _JSW = ("JSW_L_min", "JSW_L_mean", "JSW_M_min", "JSW_M_mean", "JSW_unit", "spacing_source")
 _END = ("model", "kellgren")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def columns(tasks: Iterable[str]) -> tuple[str, ...]:
@@ -98,14 +97,27 @@ def failed_row(
     }
 
 
+def path_text(name: str) -> str:
+    """A path as tables show it: one that a spreadsheet would run as a formula begins with `./`."""
+    shown = printable(name)
+    return f"./{shown}" if shown.startswith(_FORMULA) else shown
+
+
 def cell_text(value: Cell) -> str:
-    """How a cell is written: empty for unknown, `true`/`false`, six decimals for fractions."""
+    """How a cell is written: empty for unknown, `true`/`false`, six decimals for fractions.
+
+    In text, what cannot be printed is written out, so that a row is a line; a text that a spreadsheet would
+    run as a formula has an apostrophe before it.
+    """
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
         return f"{value:.6f}".rstrip("0").rstrip(".")
+    if isinstance(value, str):
+        shown = printable(value)
+        return f"'{shown}" if shown.startswith(_FORMULA) else shown
     return str(value)
 
 
@@ -116,37 +128,17 @@ def csv_line(cells: Iterable[str]) -> str:
     return line.getvalue()
 
 
-class TableWriter:
-    """Writes a CSV file row by row, each whole row at once, so that an interrupted run leaves whole rows.
-
-    Args:
-        path: The file; overwritten.
-        names: The columns.
+def write_table(path: Path, names: tuple[str, ...], rows: Iterable[Mapping[str, Cell]]) -> None:
+    """Write a CSV table whole or not at all.
 
     Raises:
-        CannotWrite: If the system does not let it be written, here and in `write`.
+        KeyError: If a row has a cell that the table has no column for.
+        CannotWrite: If the system does not let it be written.
     """
-
-    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
-        self._names = names
-        self._lines = Lines(path)
-        self._lines.append(csv_line(names))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lines.close()
-
-    def write(self, row: Mapping[str, Cell]) -> None:
-        """Add one row.
-
-        Raises:
-            KeyError: If the row has a cell that the table has no column for.
-        """
-        unknown = row.keys() - set(self._names)
+    lines = [csv_line(names)]
+    for row in rows:
+        unknown = row.keys() - set(names)
         if unknown:
             raise KeyError(f"no column for {sorted(unknown)}")
-        self._lines.append(csv_line(cell_text(row.get(name)) for name in self._names))
+        lines.append(csv_line(cell_text(row.get(name)) for name in names))
+    write_text(path, "".join(lines))

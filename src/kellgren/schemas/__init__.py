@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from typing import Any, Final
 
@@ -82,11 +83,7 @@ def typed_row(name: str, cells: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         ValueError: If there is no schema of that name, or a cell is not a number where one belongs.
     """
-    schemas = [load_schema(name)]
-    schemas += [
-        load_schema(part["$ref"].rpartition(":")[2]) for part in schemas[0].get("allOf", ()) if "$ref" in part
-    ]
-    return {column: _typed(cell, _types(column, schemas)) for column, cell in cells.items()}
+    return {column: _typed(cell, _types(column, name)) for column, cell in cells.items()}
 
 
 def _load(name: str, file: str) -> dict[str, Any]:
@@ -97,8 +94,13 @@ def _load(name: str, file: str) -> dict[str, Any]:
     return document
 
 
-def _types(column: str, schemas: list[dict[str, Any]]) -> frozenset[str]:
-    """JSON types that any of the schemas gives to a column, by its name or by a pattern."""
+@cache
+def _types(column: str, name: str) -> frozenset[str]:
+    """JSON types that a schema, or one that it refers to, gives to a column, by its name or by a pattern."""
+    schemas = [load_schema(name)]
+    schemas += [
+        load_schema(part["$ref"].rpartition(":")[2]) for part in schemas[0].get("allOf", ()) if "$ref" in part
+    ]
     found: set[str] = set()
     for schema in schemas:
         definitions = [schema.get("properties", {}).get(column)]

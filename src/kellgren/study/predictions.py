@@ -18,7 +18,7 @@ from kellgren.errors import BadDataset
 from kellgren.evaluate.assemble import TaskSample, assemble_metrics, task_sample
 from kellgren.model.calibrators import softmax
 from kellgren.model.decision import decide
-from kellgren.report.table import Row, TableWriter, columns
+from kellgren.report.table import Row, columns, write_table
 from kellgren.vocabulary import MISSING, TASKS, FloatArray, IntArray
 from kellgren.writing import whole_folder, write_json
 
@@ -231,21 +231,21 @@ def write_rows(
         truth: By task, (N,), -1 where not read.
     """
     tasks = tuple(probabilities)
-    with TableWriter(
-        path, ("name", "split", "patient", *(f"{task}_true" for task in tasks), *columns(tasks))
-    ) as table:
-        for i, row in enumerate(about):
-            cells: dict[str, Any] = {"status": "graded", "knee": 1, "kellgren": __version__, **row}
-            for task in tasks:
-                reading = int(truth[task][i])
-                cells[f"{task}_true"] = None if reading == MISSING else reading
-                given = probabilities[task][i]
-                if task == "OA":
-                    cells["OA_p"] = float(given[1])
-                    continue
-                cells[task] = int(decided[task][i])
-                cells |= {f"{task}_p{k}": float(p) for k, p in enumerate(given)}
-            table.write(cells)
+    names = ("name", "split", "patient", *(f"{task}_true" for task in tasks), *columns(tasks))
+    rows = []
+    for i, row in enumerate(about):
+        cells: Row = {"status": "graded", "knee": 1, "kellgren": __version__, **row}
+        for task in tasks:
+            reading = int(truth[task][i])
+            cells[f"{task}_true"] = None if reading == MISSING else reading
+            given = probabilities[task][i]
+            if task == "OA":
+                cells["OA_p"] = float(given[1])
+                continue
+            cells[task] = int(decided[task][i])
+            cells |= {f"{task}_p{k}": float(p) for k, p in enumerate(given)}
+        rows.append(cells)
+    write_table(path, names, rows)
 
 
 def judge(found: Predictions, model: str, *, test_looks: int = 0) -> dict[str, Any]:
