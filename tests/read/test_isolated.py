@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import struct
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from kellgren.errors import NotAKnee, UnreadableImage
 from kellgren.grade import batch
 from kellgren.grade.grader import Grader
 from kellgren.model import bundle
-from kellgren.read import Limits, Spacing, Stated, isolated, read_bytes
+from kellgren.read import Limits, Spacing, Stated, isolated, messages, read_bytes
 from kellgren.read.isolated import IsolatedReader
 from kellgren.simulate import draw_crop, write_png
 
@@ -31,6 +33,11 @@ linux = pytest.mark.skipif(not isolated.memory_can_be_limited(), reason="the pla
 def reader():
     with IsolatedReader() as reader:
         yield reader
+
+
+WITH_TESTS = os.environ | {
+    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+}
 
 
 def same(one, other):
@@ -71,7 +78,7 @@ def test_errors_are_the_same_and_the_child_goes_on(reader):
             reader.read_bytes(data, "film.dcm")
         assert caught.value.reason == expected.value.reason
         assert caught.value.path == Path("film.dcm")
-        assert child.poll() is None
+        assert child.process.poll() is None
 
 
 def test_limits_hold(reader):
@@ -134,8 +141,8 @@ def test_a_child_that_died_idle_is_replaced():
         reader.read_bytes(data, "film.png")
         child = reader._idle.get_nowait()
         reader._idle.put(child)
-        child.kill()
-        child.wait()
+        child.process.kill()
+        child.process.wait()
         assert reader.read_bytes(data, "film.png").format == "PNG"
 
 
@@ -176,12 +183,12 @@ def test_children_leave_with_their_parent():
     code = (
         "import corpus, os; from kellgren.read.isolated import IsolatedReader\n"
         "reader = IsolatedReader(); reader.read_bytes(corpus.rasters()['PNG'], 'film.png')\n"
-        "print(reader._idle.get_nowait().pid, flush=True); os._exit(0)"
+        "print(reader._idle.get_nowait().process.pid, flush=True); os._exit(0)"
     )
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", code],
         cwd=Path(__file__).parents[1],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        env=WITH_TESTS,
         capture_output=True,
         text=True,
         check=True,
@@ -207,7 +214,14 @@ SOUND = {
     "format": "PNG",
     "notes": [],
     "flags": [],
+    "polarity": None,
+    "orientation": 1,
 }
+
+
+def message(words, payload=bytes(16)):
+    document = json.dumps(words).encode()
+    return io.BytesIO(struct.pack("<I", len(document)) + document + payload)
 
 
 @pytest.mark.parametrize(
@@ -226,25 +240,116 @@ SOUND = {
         {"laterality": "R"},
         {"laterality": {"side": "X", "source": None, "conflict": None, "both": False}},
         {"notes": None},
+        {"orientation": 9},
+        {"pickle": "cos"},
     ],
 )
 def test_an_answer_is_not_believed(change):
-    pixels = io.BytesIO(bytes(16))
-    film = isolated._film(SOUND, pixels, Path("film.png"), Limits())
+    film = messages.receive_answer(message(SOUND), Path("film.png"), Limits())
     assert film.pixels.shape == (2, 2)
-    with pytest.raises(isolated._STRANGE_ANSWER):
-        isolated._film(SOUND | change, io.BytesIO(bytes(16)), Path("film.png"), Limits())
+    with pytest.raises(ValueError):  # noqa: PT011 - of pydantic, or of the size
+        messages.receive_answer(message(SOUND | change), Path("film.png"), Limits())
 
 
 def test_messages_are_bounded_and_whole():
     stream = io.BytesIO()
-    isolated.send(stream, {"a": "\udcff"}, b"xyz")
+    order = messages.Order("a\xff.png", "R", Stated(), Limits(), 1.0, 3)
+    messages.send_order(stream, order, b"xyz")
     stream.seek(0)
-    assert isolated.receive(stream, 1000) == {"a": "\udcff", "bytes": 3}
-    assert isolated.read_exactly(stream, 3) == b"xyz"
+    assert messages.receive_order(stream) == messages.Ordered(order, b"xyz")
     with pytest.raises(EOFError):
-        isolated.receive(stream, 1000)
+        messages.receive_order(stream)
     with pytest.raises(ValueError, match="length"):
-        isolated.receive(io.BytesIO(struct.pack("<I", 2000)), 1000)
-    with pytest.raises(ValueError, match="object"):
-        isolated.receive(io.BytesIO(struct.pack("<I", 2) + b"[]"), 1000)
+        messages.receive_order(io.BytesIO(struct.pack("<I", 2 << 20)))
+    with pytest.raises(ValueError, match="Order"):
+        messages.receive_order(io.BytesIO(struct.pack("<I", 2) + b"[]"))
+
+
+FORKS = """
+import os, signal, time
+if os.fork() == 0:
+    {away}
+    time.sleep(60)
+    os._exit(0)
+{parent}
+"""
+
+
+@pytest.mark.parametrize(
+    ("away", "parent"),
+    [
+        ("pass", "os.abort()"),
+        ("os.setsid()", "os.abort()"),
+        ("os.setsid()", "time.sleep(60)"),
+        ("pass", "os._exit(0)"),
+    ],
+)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes of that kind")
+def test_a_child_that_forks_does_not_hang_its_parent(monkeypatch, away, parent):
+    started = time.monotonic()
+    with IsolatedReader(seconds=1) as reader, monkeypatch.context() as patch:
+        stand_in(patch, FORKS.format(away=away, parent=parent))
+        with pytest.raises(UnreadableImage):
+            reader.read_bytes(corpus.rasters()["PNG"], "film.png")
+    assert time.monotonic() - started < 20
+
+
+SPINS = """
+import os, sys, time
+from pathlib import Path
+from kellgren.read import child
+Path({pid!r}).write_text(str(os.getpid()))
+def spin(ordered):
+    Path({pid!r}).with_suffix(".busy").unlink()  # it may write no file
+    {work}
+child._answer = spin
+child.main()
+"""
+
+
+@linux
+@pytest.mark.parametrize("work", ["10 ** 10 ** 9", "time.sleep(60)", "exec('while True: pass')"])
+def test_a_busy_child_leaves_with_a_killed_parent(tmp_path, work):
+    """Raising to a power holds the interpreter, as a decoder does."""
+    pid, busy = tmp_path / "child", tmp_path / "child.busy"
+    busy.touch()
+    code = (
+        "import corpus, subprocess, sys; from kellgren.read import isolated\n"
+        "start = subprocess.Popen\n"
+        f"code = {SPINS.format(pid=str(pid), work=work)!r}\n"
+        "isolated.subprocess.Popen = lambda c, **o: start([c[0], '-c', code, *c[4:]], **o)\n"
+        "isolated.IsolatedReader(seconds=120).read_bytes(corpus.rasters()['PNG'], 'film.png')\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], env=WITH_TESTS)  # noqa: S603
+    wait = threading.Event()
+    for _ in range(1200):
+        if not busy.exists():
+            break
+        wait.wait(0.05)
+    parent.kill()
+    parent.wait()
+    child = Path(f"/proc/{int(pid.read_text())}/stat")
+    for _ in range(200):
+        if not child.exists() or " Z " in child.read_text():
+            return
+        wait.wait(0.05)
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    pytest.fail("the child outlived its parent")
+
+
+@linux
+def test_a_child_without_a_parent_ends_by_itself():
+    """Ended by the system, although the interpreter is never given back."""
+    code = "from kellgren.read import child; child._limit_time(0.0); 10 ** 10 ** 9"
+    done = subprocess.run([sys.executable, "-c", code], env=WITH_TESTS, timeout=60)  # noqa: S603
+    assert done.returncode in (-signal.SIGXCPU, -signal.SIGALRM)
+
+
+def test_the_core_and_the_command_line_start_without_posix_modules():
+    code = (
+        "import sys\n"
+        "for name in ('fcntl', 'resource', 'pwd', 'grp', 'termios'): sys.modules[name] = None\n"
+        "import kellgren, kellgren.read, kellgren.read.isolated, kellgren.grade.grader, kellgren.cli\n"
+        "import kellgren.data, kellgren.evaluate, kellgren.writing\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603

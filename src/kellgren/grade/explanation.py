@@ -33,7 +33,7 @@ class Explanation:
         film: (H, W) uint8, the film, reduced.
         film_scale: Size of `film` relative to the stored image.
         crop: (s, t) uint8, the knee's crop at the film's own resolution.
-        crop_box: (4,) x0, y0, x1, y1 of the crop in pixels of the stored image.
+        crop_box: (4,) x0, y0, x1, y1 of the crop in pixels of the upright image.
         is_image: Whether the image was a crop already.
     """
 

@@ -206,7 +206,7 @@ class Grader:
         looks = [partial(self._side_shown, crop) for crop in crops]
         sides = knee_side.orient(film.laterality, looks, layout)
         return [
-            self._assess(film, crop, side, number, radiograph.path, explain=explain)
+            self._assess(film, crop, side, number, radiograph, explain=explain)
             for number, (crop, side) in enumerate(zip(crops, sides, strict=True), start=1)
         ]
 
@@ -218,7 +218,13 @@ class Grader:
         return "R" if right >= certainty else "L"
 
     def _assess(
-        self, film: Film, crop: JointCrop, orientation: Orientation, knee: int, path: Path, *, explain: bool
+        self, film: Film,
+        crop: JointCrop,
+        orientation: Orientation,
+        knee: int,
+        radiograph: Radiograph,
+        *,
+        explain: bool,
     ) -> Assessment:
         card = self.model.card
         prediction = self.model.predict(crop.pixels, orientation.side, maps=explain)
@@ -228,11 +234,11 @@ class Grader:
         doubts = reasons(crop, orientation, prediction, gradings, card.calibration, accept=accept)
         x0, y0, x1, y1 = (float(c) for c in crop.box)
         return Assessment(
-            path=path,
+            path=radiograph.path,
             knee=knee,
             side=orientation.side,
             side_source=orientation.source,
-            box=(x0, y0, x1, y1),
+            box=radiograph.stored_box((x0, y0, x1, y1)),
             points=crop.joint.points,
             joint_space=space,
             gradings=gradings,

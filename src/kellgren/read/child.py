@@ -3,36 +3,60 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Final
 
 import cv2
-import numpy as np
 
-from kellgren.errors import KellgrenError
-from kellgren.read import Limits, Radiograph, Spacing, Stated, read_bytes
-from kellgren.read.isolated import memory_can_be_limited, read_exactly, receive, send
+from kellgren.errors import BadMetadata, KellgrenError, NotAKnee
+from kellgren.read import Radiograph, read_bytes
+from kellgren.read.isolated import memory_can_be_limited
+from kellgren.read.messages import Failure, Ordered, receive_order, send_answer
 from kellgren.read.syntaxes import decodable
 
-_LONGEST_ORDER: Final = 1 << 20
+_GRACE: Final = 2.0
+"""Seconds after which a child ends by itself what its parent should have ended."""
 
 
 def main() -> None:
     """Read orders from standard input until it is closed."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # decoders may print; the pipe is for answers
+    if len(sys.argv) > 2:
+        _leave_with(int(sys.argv[2]))
     cv2.setNumThreads(1)
     decodable()  # loads the decoders, so that their own size does not count
     _limit(int(sys.argv[1]))
-    orders = sys.stdin.buffer
     while True:
         try:
-            order = receive(orders, _LONGEST_ORDER)
+            ordered = receive_order(sys.stdin.buffer)
         except EOFError:
             return
-        _answer(order, read_exactly(orders, order["bytes"]), answers)
+        _limit_time(ordered.order.seconds)
+        answer = _answer(ordered)
+        _limit_time(None)
+        send_answer(answers, answer)
+
+
+def _leave_with(life: int) -> None:
+    """Have the system end this process when the other end of a pipe is closed, whatever a decoder is doing.
+
+    Where it cannot, `_limit_time` ends it a little later.
+    """
+    import fcntl
+
+    if hasattr(fcntl, "F_SETOWN") and hasattr(os, "O_ASYNC"):
+        fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(life, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    os.set_blocking(life, False)
+    try:
+        gone = not os.read(life, 1)
+    except BlockingIOError:
+        gone = False
+    if gone:
+        sys.exit()
 
 
 def _limit(memory: int) -> None:
@@ -52,39 +76,38 @@ def _limit(memory: int) -> None:
         resource.setrlimit(kind, (most, most))
 
 
-def _answer(order: dict[str, Any], data: bytes, answers: IO[bytes]) -> None:
-    said = order["stated"]
-    spacing = said.pop("spacing")
-    stated = Stated(**said, spacing=None if spacing is None else Spacing(**spacing))
-    limits = Limits(**order["limits"])
+def _limit_time(seconds: float | None) -> None:
+    """Let the system end this process after so much time, by the clock and by the processor; None lifts it.
+
+    Python's own handlers would wait for the decoder to return.
+    """
+    if not hasattr(signal, "setitimer"):
+        return
+    import resource
+
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, 0 if seconds is None else seconds + _GRACE)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = hard
+    if seconds is not None:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        soft = int(usage.ru_utime + usage.ru_stime + seconds + _GRACE)
+        soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
+def _answer(ordered: Ordered) -> Radiograph | Failure:
+    order = ordered.order
     try:
-        film = read_bytes(data, order["path"], side=order["side"], stated=stated, limits=limits)
+        return read_bytes(ordered.data, order.path, side=order.side, stated=order.stated, limits=order.limits)
+    except NotAKnee as error:
+        return Failure("NotAKnee", error.message, error.remedy)
+    except BadMetadata as error:
+        return Failure("BadMetadata", error.message, error.remedy)
     except KellgrenError as error:
-        send(answers, {"error": type(error).__name__, "message": error.message, "remedy": error.remedy})
-        return
+        return Failure("UnreadableImage", error.message, error.remedy)
     except MemoryError:
-        words = "there is not enough memory to read the image"
-        send(answers, {"error": "UnreadableImage", "message": words, "remedy": None})
-        return
-    _send_film(film, answers)
-
-
-def _send_film(film: Radiograph, answers: IO[bytes]) -> None:
-    words = {
-        "shape": film.pixels.shape,
-        "bits": film.bits,
-        "photometric": film.photometric,
-        "spacing": None if film.spacing is None else asdict(film.spacing),
-        "laterality": asdict(film.laterality),
-        "padding": film.padding is not None,
-        "format": film.format,
-        "notes": film.notes,
-        "flags": film.flags,
-        "polarity": film.polarity,
-    }
-    pixels = np.ascontiguousarray(film.pixels).data.cast("B")
-    padding = b"" if film.padding is None else np.packbits(film.padding).tobytes()
-    send(answers, words, pixels, padding)
+        return Failure("UnreadableImage", "there is not enough memory to read the image", None)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def _read(data: bytes, path: Path, side: Side | None, wanted: int | None, limits
     if ends_processes(parsed.syntax):
         return read_apart(data, path, side, wanted, limits)
     header = parsed.header.of_frame(frame)
-    pixels, layout = read_frame(parsed, layout, frame, notes)
+    pixels, layout = read_frame(parsed, layout, frame, notes, flags)
     bits, padding = layout.stored, None
     polarity: Photometric | None = None
     if layout.photometric == PALETTE:

@@ -16,11 +16,19 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from kellgren.errors import UnreadableImage, missing
-from kellgren.read.codestream import check_jpeg, check_runs, check_scans, read_codestream
+from kellgren.read.codestream import (
+    DAMAGED,
+    check_jpeg,
+    check_runs,
+    check_scans,
+    has_damaged_codes,
+    read_codestream,
+)
 from kellgren.read.header import Parsed
 from kellgren.read.limits import check_packing
 from kellgren.read.pixel_layout import PixelLayout
 from kellgren.read.syntaxes import (
+    BASELINE,
     BIG_ENDIAN,
     DEFLATED,
     EXTENDED,
@@ -51,7 +59,7 @@ _MOST_FRAGMENTS: Final = 100_000
 
 
 def read_frame(
-    parsed: Parsed, layout: PixelLayout, index: int, notes: list[str]
+    parsed: Parsed, layout: PixelLayout, index: int, notes: list[str], flags: list[str]
 ) -> tuple[npt.NDArray[Any], PixelLayout]:
     """Decode one frame to its stored values.
 
@@ -60,6 +68,7 @@ def read_frame(
         layout: The checked layout.
         index: Frame, counted from 0.
         notes: Gets a line where bits had to be cut off or added.
+        flags: Gets a line where a JPEG was decoded over damaged bytes.
 
     Returns:
         (rows, columns) integers, or (rows, columns, 3) for colour, and the layout as it turned out: a
@@ -73,7 +82,7 @@ def read_frame(
     if parsed.syntax in NATIVE:
         stored, layout = _read_native(parsed, layout, index, notes)
     else:
-        stored, photometric = _decompress(parsed, replace(layout, planar=layout.planar or 0), index)
+        stored, photometric = _decompress(parsed, replace(layout, planar=layout.planar or 0), index, flags)
         # A decoder hands back RGB for the transforms of JPEG 2000, and YBR where a JPEG says that it is.
         layout = replace(layout, photometric=photometric)
     expected = (layout.rows, layout.columns, *((3,) if layout.samples > 1 else ()))
@@ -159,7 +168,9 @@ def _planar(parsed: Parsed, layout: PixelLayout, index: int) -> int:
     return int(rough[1] < rough[0])
 
 
-def _decompress(parsed: Parsed, layout: PixelLayout, index: int) -> tuple[npt.NDArray[Any], str]:
+def _decompress(
+    parsed: Parsed, layout: PixelLayout, index: int, flags: list[str]
+) -> tuple[npt.NDArray[Any], str]:
     syntax, path = UID(parsed.syntax), parsed.header.path
     frame = _encapsulated_frame(parsed, layout, index)
     check_packing(layout.rows, layout.columns, len(frame), path)
@@ -184,6 +195,8 @@ def _decompress(parsed: Parsed, layout: PixelLayout, index: int) -> tuple[npt.ND
         # Decoders hand back the container that the code stream asks for, whatever the header allocates.
         layout = replace(layout, allocated=16 if precision > 8 else 8)
     twelve = syntax == EXTENDED and precision > 8
+    if syntax in (BASELINE, EXTENDED) and not twelve and has_damaged_codes(frame):
+        flags.append(DAMAGED)
     if not (twelve_bit_jpeg() if twelve else get_decoder(syntax).is_available):
         raise UnreadableImage(
             f"no decoder is installed for the transfer syntax {syntax.name} ({syntax})",

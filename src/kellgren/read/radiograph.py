@@ -9,7 +9,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from kellgren.read.signatures import Kind
 from kellgren.vocabulary import Side, SideSource
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1, pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,13 @@ class Radiograph:
         spacing: Pixel spacing if the file states one.
         laterality: Side from tags and file name.
         padding: (H, W) bool mask of pixels that the file declares as padding, or None.
-        format: `"DICOM"`, `"PNG"`, `"JPEG"`, `"TIFF"` or `"WEBP"`.
+        format: `"DICOM"`, or as Pillow calls it: `"PNG"`, `"JPEG"`, `"TIFF"`, `"WEBP"`, `"JPEG2000"`, ...
         notes: Plain words about anything unusual met while reading, without patient data.
         flags: Plain words why a person must read the film, whatever its grade: a lateral view by the header,
             a raw image, a spacing that contradicts the user's.
         polarity: The user's word on it: `"normal"` where bone is bright as the file shows it, `"inverted"`
             where it is dark; None where nothing is said.
+        orientation: EXIF orientation (1-8) by which the stored image was turned to be upright.
     """
 
     path: Path
@@ -74,7 +79,25 @@ class Radiograph:
     spacing: Spacing | None
     laterality: Laterality
     padding: npt.NDArray[np.bool_] | None
-    format: str
+    format: Kind
     notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     polarity: Literal["normal", "inverted"] | None = None
+    orientation: int = 1
+
+    def stored_box(self, box: Box) -> Box:
+        """Bring a box from the upright image to the image as it is stored (Exif 2.3, Orientation).
+
+        Args:
+            box: x0, y0, x1, y1 in pixels of `pixels`.
+        """
+        height, width = self.pixels.shape
+        ends = [(box[0], box[1]), (box[2], box[3])]
+        if self.orientation in (2, 3, 6, 7):
+            ends = [(width - x, y) for x, y in ends]
+        if self.orientation in (3, 4, 7, 8):
+            ends = [(x, height - y) for x, y in ends]
+        if self.orientation >= 5:
+            ends = [(y, x) for x, y in ends]
+        (x0, y0), (x1, y1) = ends
+        return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)

@@ -1,18 +1,20 @@
-"""PNG, JPEG, TIFF and WebP to a radiograph. A resolution in dpi is a printing hint, never a pixel spacing."""
+"""Raster images to a radiograph. A resolution in dpi is a printing hint, never a pixel spacing."""
 
 from __future__ import annotations
 
 import struct
+from importlib import import_module
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from kellgren.errors import UnreadableImage
-from kellgren.read.codestream import check_scans
+from kellgren.read.codestream import DAMAGED, check_scans, has_damaged_codes
 from kellgren.read.jpeg_blocks import is_torn
 from kellgren.read.laterality import decide_laterality, side_from_name
 from kellgren.read.limits import Limits, check_packing
@@ -29,6 +31,9 @@ _COMPRESSION: Final = 0x0103
 # None, the three of faxes, LZW, JPEG, deflate under both its numbers, PackBits. What else libtiff may have
 # been built with (LZMA, Zstandard) lets a file choose how much memory its decoder takes.
 _COMPRESSIONS: Final = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946})
+
+_LIBRARIES: Final = {"JPEG2000": "jpg_2000", "AVIF": "avif", "HEIF": ""}
+"""Kinds that not every Pillow reads, and what its features are called."""
 
 _GREY_MODES: Final = frozenset({"1", "L", "I", "F"})
 
@@ -65,14 +70,17 @@ def read_raster(
     """
     notes: list[str] = []
     flags: list[str] = []
+    orientation = 1
+    _check_library(kind, path)
     try:
         image = _open(data, path, kind, limits)
         image.load()  # before asking a PNG for its EXIF, which may follow the pixels
-        if kind == "JPEG" and is_torn(np.asarray(image.convert("L"))):
-            flags.append("the JPEG file is damaged: parts of the image are shifted in brightness")
+        if kind == "JPEG" and (has_damaged_codes(data) or is_torn(np.asarray(image.convert("L")))):
+            flags.append(DAMAGED)
         with without_warnings():
-            orientation = image.getexif().get(_ORIENTATION, 1)
-        if orientation in range(2, 9):
+            stated = image.getexif().get(_ORIENTATION, 1)
+        if stated in range(2, 9):
+            orientation = int(stated)
             image = ImageOps.exif_transpose(image)
             notes.append("turned upright as its EXIF orientation asks")
         pixels, padding, bits = _grey(image, path, flags)
@@ -99,7 +107,21 @@ def read_raster(
         format=kind,
         notes=tuple(notes),
         flags=tuple(flags),
+        orientation=orientation,
     )
+
+
+def _check_library(kind: Kind, path: Path) -> None:
+    """Refuse by name what Pillow decodes only with a library that is not there."""
+    if kind == "HEIF" and find_spec("pillow_heif") is not None:
+        import_module("pillow_heif").register_heif_opener()
+    elif kind in _LIBRARIES and not (kind != "HEIF" and features.check(_LIBRARIES[kind])):
+        words = {"HEIF": "a HEIC photograph", "AVIF": "an AVIF image", "JPEG2000": "a JPEG 2000 image"}[kind]
+        raise UnreadableImage(
+            f"the file is {words}, which needs a library that is not installed",
+            path=path,
+            remedy="save it as JPEG or PNG" + (", or pip install pillow-heif" if kind == "HEIF" else ""),
+        )
 
 
 def _open(data: bytes, path: Path, kind: Kind, limits: Limits) -> Image.Image:
@@ -139,17 +161,18 @@ def _tiff_pages(data: bytes) -> int:
     Pillow reads every entry of every page to count them, and a directory takes a file 18 bytes.
     """
     order = "<" if data.startswith(b"II") else ">"
+    big = 43 in (data[2], data[3])  # BigTIFF: all offsets and counts of entries take eight bytes
+    offset, count, entry, first = ("Q", "Q", 20, 8) if big else ("I", "H", 12, 4)
     seen: set[int] = set()
-    (place,) = struct.unpack_from(f"{order}I", data, 4)
-    while place and place not in seen and len(seen) <= _MOST_PAGES:
-        seen.add(place)
-        if place + 2 > len(data):
-            break
-        (entries,) = struct.unpack_from(f"{order}H", data, place)
-        end = place + 2 + 12 * entries
-        if end + 4 > len(data):
-            break
-        (place,) = struct.unpack_from(f"{order}I", data, end)
+    try:
+        (place,) = struct.unpack_from(f"{order}{offset}", data, first)
+        while place and place not in seen and len(seen) <= _MOST_PAGES:
+            seen.add(place)
+            (entries,) = struct.unpack_from(f"{order}{count}", data, place)
+            end = place + struct.calcsize(f"={count}") + entry * entries
+            (place,) = struct.unpack_from(f"{order}{offset}", data, end)
+    except (struct.error, OverflowError):  # the last directory is cut short
+        pass
     return len(seen)
 
 
@@ -226,6 +249,5 @@ def _luminance(rgb: npt.NDArray[np.uint8], flags: list[str]) -> npt.NDArray[np.f
     if not coloured:
         return rgb[..., 0].astype(np.float32)
     if strongly > _COLOUR_SHARE * grey.size:
-        share = strongly / grey.size
-        flags.append(f"the image is in colour ({share:.0%} of it); its luminance was graded")
+        flags.append(f"the image is in colour ({strongly / grey.size:.0%} of it); its luminance was graded")
     return grey

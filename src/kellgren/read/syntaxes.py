@@ -27,6 +27,9 @@ JPEG_LOSSLESS: Final = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 JPEG_LS: Final = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 """JPEG-LS, lossless and near-lossless (PS3.5 8.2.3)."""
 
+BASELINE: Final = "1.2.840.10008.1.2.4.50"
+"""JPEG of 8 bits (PS3.5 10.2, process 1)."""
+
 EXTENDED: Final = "1.2.840.10008.1.2.4.51"
 """JPEG of 8 or 12 bits (PS3.5 10.2, process 2 and 4)."""
 

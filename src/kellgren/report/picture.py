@@ -72,9 +72,9 @@ def _found(assessment: Assessment, shown: Explanation) -> Image.Image:
     scale = shown.film_scale * ratio
     pen = ImageDraw.Draw(film)
     if not shown.is_image:
-        pen.rectangle([c * scale for c in assessment.box], outline=_BOX, width=2)
+        pen.rectangle([float(c) * scale for c in shown.crop_box], outline=_BOX, width=2)
         pen.text(
-            (assessment.box[0] * scale + 4, assessment.box[1] * scale + 2),
+            (float(shown.crop_box[0]) * scale + 4, float(shown.crop_box[1]) * scale + 2),
             f"{assessment.knee} {assessment.side or ''}",
             fill=_BOX,
             font=_font(16),
