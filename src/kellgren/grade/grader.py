@@ -218,7 +218,8 @@ class Grader:
         return "R" if right >= certainty else "L"
 
     def _assess(
-        self, film: Film,
+        self,
+        film: Film,
         crop: JointCrop,
         orientation: Orientation,
         knee: int,
