@@ -269,6 +269,26 @@ def test_a_side_that_the_image_does_not_show_is_referred(stub):
     assert not never.refer
 
 
+def test_a_side_read_by_one_look_is_checked_by_all(stub):
+    """One look and all looks say 0.94; a card that wants more has the knee referred."""
+    sure = {"temperature": {}, "conformal": {}, "side_doubt": 0.7}
+    unsure = {**sure, "side_doubt": 0.99}
+    (believed,) = stub(certainty=4.0, calibration=sure).grade_bytes(halves(), "film.png")
+    (doubted,) = stub(certainty=4.0, calibration=unsure).grade_bytes(halves(), "film.png")
+    assert (believed.side, believed.side_source, believed.reasons) == ("R", "image", ())
+    assert (doubted.side, doubted.reasons) == ("R", ("the side read from the image is unsure",))
+
+
+def test_a_knee_without_a_stated_side_costs_one_look_more(stub, stub_session):
+    grader = stub(tta=["flip", "framing"])
+    looks = []
+    for name in ("9000099R.png", "film.png"):
+        stub_session.seen.clear()
+        grader.grade_bytes(halves(), name)
+        looks.append(sum(len(images) for images in stub_session.seen))
+    assert looks == [10, 11]
+
+
 def test_unknown_side_is_referred_and_its_features_are_left_open(stub):
     (knee,) = stub(certainty=0.0).grade_bytes(halves(), "film.png")
     assert (knee.side, knee.side_source) == (None, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kellgren.grade.side import orient
+from kellgren.grade.side import orient, shown
 from kellgren.read.radiograph import Laterality
 
 UNKNOWN = Laterality()
@@ -18,6 +18,14 @@ def one(stated, shown):
 
 def several(stated, shown, layout="auto"):
     return orient(stated, [lambda side=side: side for side in shown], layout)
+
+
+@pytest.mark.parametrize(
+    ("right", "side"),
+    [(None, None), (0.9, "R"), (1.0, "R"), (0.89, None), (0.5, None), (0.11, None), (0.05, "L")],
+)
+def test_one_look_is_believed_where_it_is_certain(right, side):
+    assert shown(right) == side
 
 
 def unasked():

@@ -211,11 +211,7 @@ class Grader:
         ]
 
     def _side_shown(self, crop: JointCrop) -> Side | None:
-        """Side that one look at the image shows; None where the model is not certain."""
-        right, certainty = self.model.side(crop.pixels), self.model.card.calibration.side_certainty
-        if right is None or 1 - certainty < right < certainty:
-            return None
-        return "R" if right >= certainty else "L"
+        return knee_side.shown(self.model.side(crop.pixels))
 
     def _assess(
         self,

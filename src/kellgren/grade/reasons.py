@@ -49,15 +49,16 @@ def _located(crop: JointCrop, accept: float) -> list[str]:
 
 
 def _agrees(orientation: Orientation, agreement: float | None, calibration: Calibration) -> list[str]:
-    """Whether the image contradicts the side."""
+    """Whether all looks together contradict the side, or show none."""
     if orientation.side is None or agreement is None:
         return []
+    contradicted, doubt = 1 - calibration.side_certainty, calibration.side_doubt or 0.0
     if orientation.source == "image":
-        return []
-    if agreement < 1 - calibration.side_certainty:
+        return ["the side read from the image is unsure"] if agreement < max(contradicted, doubt) else []
+    if agreement < contradicted:
         stated = f"side {orientation.side} by {orientation.source}"
         return [f"{stated}, but the image looks like the other knee"]
-    if agreement < (calibration.side_doubt or 0.0):
+    if agreement < doubt:
         return ["the image shows neither a right nor a left knee: is it a front view of a joint?"]
     return []
 

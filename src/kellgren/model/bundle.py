@@ -79,7 +79,7 @@ class Calibration:
         interval: By task.
         refer_grades: A KL interval of this many grades or more is referred to a person; None never refers.
         atypical: Largest distance from ordinary inputs (see `kellgren.model.ood`), or None.
-        side_certainty: Probability beyond which the image's own side is believed.
+        side_certainty: Probability of the other side beyond which the image contradicts a stated one.
         side_doubt: Agreement of the image with the stated side below which it may show no knee; None
             never doubts.
     """
