@@ -17,8 +17,7 @@ from pydantic.dataclasses import dataclass as checked
 
 from kellgren.read.limits import Limits
 from kellgren.read.metadata import Stated
-from kellgren.read.radiograph import Laterality, Radiograph, Spacing
-from kellgren.read.signatures import Kind
+from kellgren.read.radiograph import Format, Laterality, Radiograph, Spacing
 
 _LONGEST: Final = 1 << 20
 _STRICT: Final = ConfigDict(extra="forbid")
@@ -76,7 +75,7 @@ class Film:
     photometric: Literal["MONOCHROME1", "MONOCHROME2"] | None
     spacing: Spacing | None
     laterality: Laterality
-    format: Kind
+    format: Format
     notes: tuple[str, ...]
     flags: tuple[str, ...]
     polarity: Literal["normal", "inverted"] | None

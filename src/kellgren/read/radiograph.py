@@ -16,6 +16,10 @@ Box = tuple[float, float, float, float]
 """x0, y0, x1, y1, pixels."""
 
 
+Format = Kind | Literal["ARRAY"]
+"""What a radiograph was decoded from: a kind of file, or an array in memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spacing:
     """Pixel spacing of a film.
@@ -63,7 +67,7 @@ class Radiograph:
         spacing: Pixel spacing if the file states one.
         laterality: Side from tags and file name.
         padding: (H, W) bool mask of pixels that the file declares as padding, or None.
-        format: `"DICOM"`, or as Pillow calls it: `"PNG"`, `"JPEG"`, `"TIFF"`, `"WEBP"`, `"JPEG2000"`, ...
+        format: `"DICOM"`, or as Pillow calls it: `"PNG"`, `"JPEG"`, `"TIFF"`, ...; or `"ARRAY"`.
         notes: Plain words about anything unusual met while reading, without patient data.
         flags: Plain words why a person must read the film, whatever its grade: a lateral view by the header,
             a raw image, a spacing that contradicts the user's.
@@ -79,7 +83,7 @@ class Radiograph:
     spacing: Spacing | None
     laterality: Laterality
     padding: npt.NDArray[np.bool_] | None
-    format: Kind
+    format: Format
     notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     polarity: Literal["normal", "inverted"] | None = None
