@@ -18,10 +18,12 @@ from kellgren.errors import (
     BadDataset,
     BadMetadata,
     BadRecipe,
+    CannotWrite,
     KellgrenError,
     MissingExtra,
     NotAKnee,
     UnreadableImage,
+    WrongUse,
 )
 
 # onnxruntime 1.32 sends telemetry unless told otherwise before it is imported; grading never uses the network
@@ -30,8 +32,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 if TYPE_CHECKING:
     from kellgren.grade.assessment import Assessment, Grading
     from kellgren.grade.grader import Grader, load
-
-_LAZY = ("Assessment", "Grader", "Grading", "load")
+    from kellgren.report.notebook import to_frame
 
 __all__ = [
     "Assessment",
@@ -39,21 +40,33 @@ __all__ = [
     "BadDataset",
     "BadMetadata",
     "BadRecipe",
+    "CannotWrite",
     "Grader",
     "Grading",
     "KellgrenError",
     "MissingExtra",
     "NotAKnee",
     "UnreadableImage",
+    "WrongUse",
     "__version__",
     "load",
+    "to_frame",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Load grading on first use, so that `kellgren --help` and `import kellgren` stay quick."""
-    if name in _LAZY:
-        from kellgren.grade import assessment, grader
+    if name not in __all__:
+        raise AttributeError(f"module 'kellgren' has no attribute {name!r}")
+    from kellgren.grade import assessment, grader
+    from kellgren.report import notebook
 
-        return getattr(grader if name in ("Grader", "load") else assessment, name)
-    raise AttributeError(f"module 'kellgren' has no attribute {name!r}")
+    # an assessment shows itself here, where reports are known; grading does not import them
+    assessment.Assessment.to_dict = notebook.to_dict
+    assessment.Assessment._repr_html_ = notebook.to_html
+    homes = {"Grader": grader, "load": grader, "to_frame": notebook}
+    return getattr(homes.get(name, assessment), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

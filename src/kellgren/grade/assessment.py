@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,11 @@ from kellgren.grade.explanation import Explanation
 from kellgren.measure import JointSpace
 from kellgren.vocabulary import Side, SideSource
 
+Cell = str | int | float | bool | None
+"""A value of a table: None is unknown."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Grading:
     """One task of one knee.
 
@@ -34,6 +37,12 @@ class Grading:
     interval: tuple[int, int] | None
     calibrated: bool
 
+    def __repr__(self) -> str:
+        plausible = ""
+        if self.interval is not None and self.interval[0] != self.interval[1]:
+            plausible = f", plausible {self.interval[0]} to {self.interval[1]}"
+        return f"Grading({self.task} {self.grade}{plausible})"
+
     @property
     def most_probable(self) -> int:
         """The most probable grade, the smaller of two equals: `grade` where the card decides by argmax."""
@@ -45,9 +54,9 @@ class Grading:
         return math.fsum(grade * p for grade, p in enumerate(self.probabilities))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Assessment:
-    """One graded knee.
+    """One graded knee; iterating gives its tasks, `knee["KL"]` a grading.
 
     Attributes:
         path: The file.
@@ -77,6 +86,21 @@ class Assessment:
     notes: tuple[str, ...]
     model: str
     explanation: Explanation | None = None
+
+    # bound by the package face, so that grading does not need reports (`kellgren.report.notebook`)
+    to_dict: ClassVar[Callable[[Assessment], dict[str, Cell]]]
+    _repr_html_: ClassVar[Callable[[Assessment], str]]
+
+    def __repr__(self) -> str:
+        side = {"R": "right knee", "L": "left knee", None: "knee of unknown side"}[self.side]
+        kl = f", KL {self.gradings['KL'].grade}" if "KL" in self.gradings else ""
+        return f"Assessment({side}{kl}{f', refer: {self.reason}' if self.refer else ''})"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.gradings)
+
+    def __len__(self) -> int:
+        return len(self.gradings)
 
     def __getitem__(self, task: str) -> Grading:
         return self.gradings[task]

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from kellgren._version import __version__
 from kellgren.errors import KellgrenError, printable
-from kellgren.grade.assessment import Assessment
+from kellgren.grade.assessment import Assessment, Cell
 from kellgren.vocabulary import FEATURES, FURTHER_FEATURES
 from kellgren.writing import write_text
 
-Cell = str | int | float | bool | None
 Row = dict[str, Cell]
 
 _FILE = ("file", "root", "image_sha256")
