@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from kellgren.locate import Joint, Settings
+from kellgren.measure import FEMUR_POINTS, TIBIA_POINTS, Contour
 
 TASKS = {"KL": 5, "OA": 2, "FL": 4, "FM": 4, "SIDE": 2}
 
@@ -124,3 +125,18 @@ class CropsOnly:
     def on_crop(self, crop):
         height, width = crop.shape
         return Joint(np.array([0.0, 0.0, width, height]), 1.0, np.full((6, 2), width / 2))
+
+
+class SureLine:
+    """A joint-line model that sees a level joint in the middle of every image."""
+
+    bundle = None
+
+    def find(self, crop):
+        height, width = crop.shape
+
+        def level(points, y):
+            x = np.linspace(0.1 * width, 0.9 * width, points)
+            return np.stack([x, np.full(points, y * height)], axis=1)
+
+        return Contour(level(FEMUR_POINTS, 0.48), level(TIBIA_POINTS, 0.53), 0.9)

@@ -207,12 +207,12 @@ def stub(tmp_path, stub_session):
     def make(certainty=40.0, **changes):
         stub_session.certainty = certainty
         opened = bundle.load(stub_bundle.write_bundle(tmp_path / "stub", card(**changes)))
-        return Grader(opened, localiser=stub_bundle.CropsOnly())
+        return Grader(opened, localiser=stub_bundle.CropsOnly(), joint_line=stub_bundle.SureLine())
 
     return make
 
 
-def halves(*, bright="left", shape=(96, 96)):
+def halves(*, bright="left", shape=(240, 240)):
     """A film that the stub takes for a right knee, or for a left one: one half brighter."""
     image = np.random.default_rng(0).integers(0, 60, shape).astype(np.uint8)
     half = shape[1] // 2

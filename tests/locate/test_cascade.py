@@ -144,16 +144,31 @@ def test_an_image_without_a_knee_is_refused(cascade):
         joint_crops(noise, "auto", cascade, Path("noise.png"))
 
 
-def test_a_strip_is_no_film(cascade):
-    strip = np.zeros((100, 401), np.uint16)
-    with pytest.raises(NotAKnee, match="4 times as long"):
-        joint_crops(strip, "auto", cascade, Path("strip.png"))
+@pytest.mark.parametrize(("shape", "times"), [((401, 100), 4), ((100, 1201), 12)])
+def test_a_ribbon_is_no_film(shape, times, cascade):
+    with pytest.raises(NotAKnee, match=f"{times} times as long"):
+        joint_crops(np.zeros(shape, np.uint16), "auto", cascade, Path("ribbon.png"))
+
+
+@pytest.mark.parametrize("share", [0.45, 0.55, 0.7])
+def test_a_strip_across_the_joints_is_graded_like_the_film(share, cascade, two_knees):
+    boxes = np.array([knee.box for knee in two_knees.knees])
+    side = float((boxes[:, 2] - boxes[:, 0]).mean())
+    middle = float((boxes[:, 1] + 0.53 * (boxes[:, 3] - boxes[:, 1])).mean())
+    top = round(middle - share * side / 2)
+    strip = np.ascontiguousarray(two_knees.pixels[top : round(middle + share * side / 2)])
+    crops = joint_crops(strip, "auto", cascade, Path("strip.png"))
+    assert len(crops) == 2
+    for crop, box in zip(crops, boxes, strict=True):
+        assert not crop.cut_off
+        assert np.abs(crop.box + [0, top, 0, top] - box).max() < 0.12 * side
+        assert (crop.pixels.max(axis=1) > 0).all()  # nothing is left black above and below
 
 
 def test_a_joint_cut_off_by_the_edge_is_told(cascade, two_knees):
     x0, y0, x1, _ = two_knees.knees[0].box
     width = x1 - x0
-    part = two_knees.pixels[max(0, int(y0 + 0.3 * width)) :, : int(x1 + 0.2 * width)]
+    part = two_knees.pixels[max(0, int(y0 + 0.44 * width)) :, : int(x1 + 0.2 * width)]
     framed = joint_crops(np.ascontiguousarray(part), "film", cascade, Path("film.png"))
     assert framed[0].cut_off
 

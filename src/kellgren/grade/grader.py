@@ -22,6 +22,7 @@ from kellgren.errors import NotAKnee, WrongUse
 from kellgren.grade import explanation, polarity
 from kellgren.grade import side as knee_side
 from kellgren.grade.assessment import Assessment, Grading
+from kellgren.grade.gates import gate
 from kellgren.grade.reasons import reasons
 from kellgren.grade.side import Layout, Orientation
 from kellgren.locate import InputKind, JointCrop
@@ -229,6 +230,8 @@ class Grader:
         space, remarks = self._measure(film, crop, orientation.side)
         accept = self.localiser.settings.accept
         doubts = reasons(crop, orientation, prediction, gradings, card.calibration, accept=accept)
+        line = None if space is None else space.contour
+        quality = gate(crop, line, line_sought=orientation.side is not None)
         x0, y0, x1, y1 = (float(c) for c in crop.box)
         return Assessment(
             path=radiograph.path,
@@ -239,7 +242,7 @@ class Grader:
             points=crop.joint.points,
             joint_space=space,
             gradings=gradings,
-            reasons=(*film.flags, *orientation.reasons, *doubts),
+            reasons=(*film.flags, *orientation.reasons, *doubts, *quality),
             notes=(*film.notes, *remarks),
             model=card.title,
             explanation=explanation.explain(film, crop, self.model, prediction) if explain else None,

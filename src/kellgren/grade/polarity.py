@@ -69,7 +69,7 @@ def settle(
     try:
         other_joints = frame(other.pixels)
     except NotAKnee:
-        return film, joints
+        return replace(film, flags=(*film.flags, UNCLEAR)), joints
     other_certainty = _certainty(other_joints, contour)
     if other_certainty - certainty > AHEAD:
         return other, other_joints
