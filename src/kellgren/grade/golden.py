@@ -1,18 +1,20 @@
-"""Golden inputs: simulated images stored in a bundle with what it said of them, so that drift is noticed."""
+"""Golden inputs: simulated images stored in a bundle with its answers, so that drift is noticed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import pydantic
 
 from kellgren import locate, measure
-from kellgren.errors import BadBundle
+from kellgren.errors import BadBundle, KellgrenError
 from kellgren.model import steps
 from kellgren.model.bundle import Bundle, Kind
 from kellgren.model.predict import Model
@@ -29,8 +31,29 @@ TOLERANCE: Final = 1e-3
 _KEYS: Final[Mapping[Kind, str]] = {"grader": "probabilities", "localiser": "joints", "contour": "points"}
 _THINGS: Final = {"probabilities": "tasks", "joints": "numbers of knees", "points": "bones"}
 
-Say = Callable[[npt.NDArray[np.uint16], Side | None], dict[str, list[float]]]
-"""A film's pixels and the side it shows -> named numbers that the bundle gives for it."""
+_MOST_BYTES: Final = 16 << 20
+"""Largest file of a golden folder."""
+
+Numbers = dict[str, list[float]]
+"""A bundle's answer about one image: probabilities by task, or places by knee or bone."""
+
+Answer = Callable[[npt.NDArray[np.uint16], Side | None], Numbers]
+"""A film's pixels and the side it shows -> the bundle's answer."""
+
+
+class _Stored(pydantic.BaseModel):
+    """What `outputs.json` holds about one image; the answer's key depends on the kind of bundle."""
+
+    side: Side | None
+    probabilities: Numbers | None = None
+    joints: Numbers | None = None
+    points: Numbers | None = None
+
+    def answer(self, kind: Kind) -> Numbers | None:
+        return {"grader": self.probabilities, "localiser": self.joints, "contour": self.points}[kind]
+
+
+_OUTPUTS: Final = pydantic.TypeAdapter(dict[str, _Stored])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +72,7 @@ class Check:
     largest: float
     passed: bool
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, str | int | float | bool]:
         """For JSON output."""
         return {
             "model": self.title,
@@ -59,12 +82,12 @@ class Check:
         }
 
 
-def _voice(bundle: Bundle) -> Say:
-    """What a bundle has to say, by its kind."""
+def _answers(bundle: Bundle) -> Answer:
+    """How a bundle answers, by its kind."""
     if bundle.card.kind == "localiser":
         cascade = locate.open_bundle(bundle)
 
-        def joints(pixels: npt.NDArray[np.uint16], side: Side | None) -> dict[str, list[float]]:
+        def joints(pixels: npt.NDArray[np.uint16], side: Side | None) -> Numbers:
             del side
             size = np.array([pixels.shape[1], pixels.shape[0]], dtype=np.float64)
             return {
@@ -76,31 +99,31 @@ def _voice(bundle: Bundle) -> Say:
     if bundle.card.kind == "contour":
         contour = measure.ContourModel(bundle)
 
-        def points(pixels: npt.NDArray[np.uint16], side: Side | None) -> dict[str, list[float]]:
+        def points(pixels: npt.NDArray[np.uint16], side: Side | None) -> Numbers:
             crop = steps.unit_range(pixels)
-            found = contour.find(steps.mirror(crop) if steps.mirrors(side, "as_right") else crop)
+            line = contour.find(steps.mirror(crop) if steps.mirrors(side, "as_right") else crop)
             size = np.array([pixels.shape[1], pixels.shape[0]], dtype=np.float64)
             return {
-                "femur": [float(v) for v in (found.femur / size).ravel()],
-                "tibia": [float(v) for v in (found.tibia / size).ravel()],
+                "femur": [float(v) for v in (line.femur / size).ravel()],
+                "tibia": [float(v) for v in (line.tibia / size).ravel()],
             }
 
         return points
     model = Model(bundle)
 
-    def probabilities(pixels: npt.NDArray[np.uint16], side: Side | None) -> dict[str, list[float]]:
+    def probabilities(pixels: npt.NDArray[np.uint16], side: Side | None) -> Numbers:
         return {task: list(values) for task, values in model.predict(pixels, side).probabilities.items()}
 
     return probabilities
 
 
-def _outputs(say: Say, image: bytes, name: str, side: Side | None) -> dict[str, list[float]]:
-    numbers = say(standardise(read_bytes(image, name)).pixels, side)
+def _outputs(answer: Answer, image: bytes, name: str, side: Side | None) -> Numbers:
+    numbers = answer(standardise(read_bytes(image, name)).pixels, side)
     return {key: [round(float(number), 7) for number in values] for key, values in numbers.items()}
 
 
 def write(bundle: Bundle, folder: Path, images: Mapping[str, tuple[bytes, Side | None]]) -> None:
-    """Store simulated images and what the bundle says of them under `folder/golden`.
+    """Store simulated images and the bundle's answers under `folder/golden`.
 
     Args:
         bundle: The bundle that the folder will be.
@@ -109,31 +132,59 @@ def write(bundle: Bundle, folder: Path, images: Mapping[str, tuple[bytes, Side |
     """
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
-    say = _voice(bundle)
+    answer = _answers(bundle)
     outputs = {}
     for name, (image, side) in images.items():
         (target / name).write_bytes(image)
-        outputs[name] = {"side": side, _KEYS[bundle.card.kind]: _outputs(say, image, name, side)}
+        outputs[name] = {"side": side, _KEYS[bundle.card.kind]: _outputs(answer, image, name, side)}
     (target / OUTPUTS).write_text(json.dumps(outputs, indent=1) + "\n", encoding="utf-8")
 
 
 def check(bundle: Bundle) -> Check:
-    """Compare what a bundle says of its golden inputs with what it said when it was made.
+    """Compare a bundle's answers about its golden inputs with those stored when it was made.
 
     Raises:
-        BadBundle: If it has none, or its hashes are wrong.
+        BadBundle: It has none, they cannot be read, or its hashes are wrong.
     """
-    folder = bundle.root.joinpath(FOLDER)
+    folder, kind, where = bundle.root.joinpath(FOLDER), bundle.card.kind, str(bundle.root)
     try:
-        stored = json.loads(folder.joinpath(OUTPUTS).read_text(encoding="utf-8"))
+        stored = _OUTPUTS.validate_json(_read(folder, OUTPUTS))
     except (OSError, KeyError, ValueError) as error:
-        raise BadBundle("no readable golden outputs in the bundle", path=str(bundle.root)) from error
-    say, key = _voice(bundle), _KEYS[bundle.card.kind]
+        raise BadBundle("no readable golden outputs in the bundle", path=where) from error
+    answer = _answers(bundle)
     largest = 0.0
     for name, entry in stored.items():
-        now = _outputs(say, folder.joinpath(name).read_bytes(), name, entry["side"])
-        if now.keys() != entry[key].keys():
-            raise BadBundle(f"golden outputs of {name} are for other {_THINGS[key]}", path=str(bundle.root))
-        for thing, values in entry[key].items():
-            largest = max(largest, float(np.abs(np.array(values) - now[thing]).max()))
+        expected = entry.answer(kind)
+        try:
+            now = _outputs(answer, _read(folder, name), name, entry.side)
+        except BadBundle:
+            raise
+        except (OSError, KeyError, ValueError, KellgrenError) as error:
+            raise BadBundle(f"golden input {name} cannot be read", path=where) from error
+        if expected is None or {k: len(v) for k, v in expected.items()} != {
+            k: len(v) for k, v in now.items()
+        }:
+            raise BadBundle(f"golden outputs of {name} are for other {_THINGS[_KEYS[kind]]}", path=where)
+        for thing, values in expected.items():
+            difference = float(np.abs(np.array(values) - now[thing]).max(initial=0.0))
+            largest = max(largest, difference if np.isfinite(difference) else np.inf)
     return Check(bundle.card.title, len(stored), largest, bool(stored) and largest <= TOLERANCE)
+
+
+def _lengths(numbers: Numbers) -> dict[str, int]:
+    return {key: len(values) for key, values in numbers.items()}
+
+
+def _read(folder: Traversable, name: str) -> bytes:
+    """A file of the golden folder itself, of bounded size.
+
+    Raises:
+        ValueError: The name leads elsewhere, or the file is too large.
+    """
+    if name in ("", ".", "..") or set("/\\:") & set(name):
+        raise ValueError(f"{name!r} is not the name of a file")
+    with folder.joinpath(name).open("rb") as file:
+        data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"{name!r} is too large")
+    return data

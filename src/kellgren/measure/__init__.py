@@ -3,8 +3,8 @@
     joint_space(crop, load()) -> JointSpace
 
 In the order in which a crop passes: `contour` finds 30 points along the joint line; `frame` lays the joint's
-own coordinates through them; `edge` refines them on the image's edges; `space` measures between the edges;
-`drawing` gives the lines that a picture shows. What is measured where, and how good it is:
+own coordinates through them; `edge` refines them on the image's edges; `space` measures between the edges,
+and gives the lines that a picture shows. What is measured where, and how good it is:
 `docs/explanation/joint-space-width.md`.
 """
 
@@ -18,9 +18,17 @@ from kellgren.measure.contour import (
     ContourModel,
     load,
 )
-from kellgren.measure.drawing import Outline, outline
 from kellgren.measure.edge import Edges, refine
-from kellgren.measure.space import LEAST_SCORE, PLATEAU_MM, Compartment, JointSpace, joint_space, measure
+from kellgren.measure.space import (
+    LEAST_SCORE,
+    PLATEAU_MM,
+    Compartment,
+    JointSpace,
+    Outline,
+    joint_space,
+    measure,
+    outline,
+)
 
 __all__ = [
     "DEFAULT",
