@@ -26,6 +26,7 @@ import logging
 import sys
 import time
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,10 +34,11 @@ import torch
 
 from kellgren import data as datasets
 from kellgren.data import DataSet
-from kellgren.study import cells, laboratory, plan
+from kellgren.study import cells, plan, records, runner
 from kellgren.study.cells import Cell
-from kellgren.study.laboratory import Settings
 from kellgren.study.plan import Row
+from kellgren.study.records import Cost
+from kellgren.study.runner import Settings
 from kellgren.vocabulary import MISSING, READINGS
 from kellgren.writing import write_json
 
@@ -86,7 +88,7 @@ def train(arguments: argparse.Namespace) -> None:
         evaluations[f"{cells.HELD_OUT}{cells.BY_NETWORK}"] = (str(root), "train")
     waiting = [run for run in runs if not all(run[1].evaluated(name) for name in evaluations)]
     started = time.monotonic()
-    laboratory.carry_out(waiting, settings, dataset, evaluations)
+    runner.carry_out(waiting, settings, dataset, evaluations)
     summary = {
         "minutes": round((time.monotonic() - started) / 60, 1),
         "parallel": arguments.parallel,
@@ -101,7 +103,8 @@ def summarise(title: str, cell: Cell, evaluations: tuple[str, ...]) -> dict[str,
     """What became of a run: figures with intervals, cost."""
     found: dict[str, Any] = {}
     for name in evaluations:
-        metrics = cells.read(cell.evaluation(name) / "metrics.json") or {}
+        path = cell.evaluation(name) / "metrics.json"
+        metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         found[name] = {
             task: {figure: values[figure] for figure in _FIGURES}
             for task, values in metrics.items()
@@ -113,9 +116,9 @@ def summarise(title: str, cell: Cell, evaluations: tuple[str, ...]) -> dict[str,
         "recipe": cell.recipe.name,
         "size": cell.recipe.size,
         "seed": cell.seed,
-        "init": cell.identity["init"],
+        "init": cell.identity.init,
         "state": cells.status(cell.folder, evaluations[0], cell.recipe.optimise.epochs),
-        "cost": cells.read(cell.folder / cells.COST),
+        "cost": asdict(records.read(Cost, cost)) if (cost := cell.folder / cells.COST).is_file() else None,
         "figures": found,
     }
 

@@ -1,8 +1,8 @@
 """Bring trained networks of a study into zoo/, and write zoo/README.md from the cards that lie there.
 
-    python docs/make_zoo.py runs/lab/systems-small wang oa-men dual-stream   # these rows' first seeds
-    python docs/make_zoo.py                                                  # the page alone
-    python docs/make_zoo.py --check                                          # exit 1 if the page would change
+    python docs/make_zoo.py runs/studies/systems-small wang oa-men   # these rows' first seeds
+    python docs/make_zoo.py                                         # the page alone
+    python docs/make_zoo.py --check                                 # exit 1 if the page would change
 
 A bundle of the size `small` is called so: `wang-small` is not Wang's network as published.
 """
@@ -18,8 +18,9 @@ from typing import Any
 from make_results import epochs, estimate, table
 
 from kellgren.model import bundle
+from kellgren.study import records
 from kellgren.study.cells import RUN
-from kellgren.study.laboratory import STUDY
+from kellgren.study.records import STUDY, Study
 
 ZOO = Path(__file__).parents[1] / "zoo"
 PAGE = ZOO / "README.md"
@@ -44,10 +45,9 @@ Made by `docs/make_zoo.py`.
 
 def bring(study: Path, row: str) -> None:
     """Copy a row's bundle and call it by its size."""
-    document = json.loads((study / STUDY).read_text(encoding="utf-8"))
-    [first, *_] = document["cells"][row]
-    source = study.parent / "cells" / first["key"] / RUN / "bundle"
-    size = document["size"]
+    record = records.read(Study, study / STUDY)
+    source = study.parent / "cells" / record.cells[row][0].key / RUN / "bundle"
+    size = record.size
     name = row if size == "full" else f"{row}-{size}"
     target = ZOO / name
     version = _next_version(target)

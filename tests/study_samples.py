@@ -8,7 +8,7 @@ import numpy as np
 
 from kellgren.report.table import columns, write_table
 from kellgren.study import cells, plan
-from kellgren.study.laboratory import STUDY
+from kellgren.study.records import STUDY
 from kellgren.writing import write_json
 
 
@@ -96,6 +96,7 @@ def study_folder(tmp_path, *, answered=("one", "two"), seeds=(0,), folds=(), vot
     study = {"plan": asdict(chosen), "size": "small", "data": "d", "data_sha256": "0", "test_data": None}
     study |= {
         "split": "val",
+        "written": "2026-01-01T12:00:00+00:00",
         "evaluation": "val",
         "held_out_evaluation": "held_out",
         "fold": 0,

@@ -32,7 +32,7 @@ def test_a_wrong_plan_ends_at_once(command, phantom_set, tmp_path):
 
 @pytest.mark.train
 def test_how_a_plan_is_carried_out(command, monkeypatch, tmp_path):
-    from kellgren.study import laboratory
+    from kellgren.study import runner
 
     seen = []
 
@@ -40,7 +40,7 @@ def test_how_a_plan_is_carried_out(command, monkeypatch, tmp_path):
         seen.append((plan.name, settings.parallel, settings.minutes))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(laboratory, "run", stop)
+    monkeypatch.setattr(runner, "run", stop)
     asked = ("study", "run", "losses", "--data", tmp_path, "--out", tmp_path)
     command(*asked, "--parallel", "2", "--minutes", "90")
     command(*asked)

@@ -14,7 +14,6 @@ from kellgren.evaluate import discrimination, evaluation, heat, roc
 from kellgren.grade.grader import Grader
 from kellgren.model import bundle
 from kellgren.model.predict import Model
-from kellgren.writing import write_json
 from stub_bundle import CropsOnly, card
 
 
@@ -157,7 +156,7 @@ def test_a_mirrored_knee_is_seen_where_it_was_before_the_mirror(tmp_path, stub_s
 @pytest.fixture
 def study(stub, phantom_set, tmp_path):
     """A study of a row with maps, one that is not trained, and a vote."""
-    from kellgren.study.laboratory import STUDY
+    from kellgren.study import plan, records
 
     dataset = data.load(phantom_set)
     judged = evaluation.evaluate(
@@ -169,25 +168,37 @@ def study(stub, phantom_set, tmp_path):
     (tmp_path / "bundle").rename(cell / "run" / "bundle")
     folder = tmp_path / "test-small"
     folder.mkdir()
-    rows = [{"name": name} for name in ("at 96", "open", "both")]
-    document = {
-        "plan": {"rows": rows},
-        "data": "phantoms",
-        "data_sha256": dataset.sha256(),
-        "test_data": None,
-        "split": "val",
-        "evaluation": "val",
-        "cells": {"at 96": [{"key": "one"}], "open": [{"key": "two"}]},
-    }
-    write_json(folder / STUDY, document)
+    rows = (
+        plan.Row("at 96", recipe="joint"),
+        plan.Row("open", recipe="joint"),
+        plan.Row("both", vote=plan.Vote(of=("at 96", "open"))),
+    )
+    written = records.Study(
+        plan=plan.Plan("test", "A test", "nobody", rows),
+        size="small",
+        data="phantoms",
+        data_sha256=dataset.sha256(),
+        test_data=None,
+        split="val",
+        evaluation="val",
+        held_out_evaluation="held_out",
+        fold=0,
+        train_kl=(1, 1, 1, 1, 1),
+        written="2026-01-01T12:00:00+00:00",
+        cells={
+            name: (records.Training(key, 0, 0, 1, None, None),)
+            for name, key in (("at 96", "one"), ("open", "two"))
+        },
+    )
+    records.write(folder / records.STUDY, written)
     return folder
 
 
 def draw(study, dataset, **options):
     pytest.importorskip("yaml")
-    from kellgren.study import maps
+    from kellgren.study import plots
 
-    return maps.draw(study, dataset, **options)
+    return plots.draw_heat(study, dataset, **options)
 
 
 @pytest.mark.train

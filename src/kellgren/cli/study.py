@@ -13,6 +13,9 @@ import typer
 from kellgren.cli import terminal
 from kellgren.cli.train import Device, Fold, Size, SizeOption, parse_fold
 
+if TYPE_CHECKING:
+    from kellgren.study.records import Table
+
 app = typer.Typer(
     help="Train and compare recipes on the same knees: ablations and the tables of the papers.",
     add_completion=False,
@@ -107,12 +110,12 @@ def run(
     from kellgren.errors import require
 
     require("train", "studies")
-    from kellgren.study import laboratory, table
+    from kellgren.study import runner, table
     from kellgren.study import plan as plans
 
     for name in ("kellgren.study", "kellgren.train"):
         logging.getLogger(name).setLevel(logging.INFO)
-    settings = laboratory.Settings(
+    settings = runner.Settings(
         data=data,
         out=out,
         size=size.value,
@@ -127,10 +130,10 @@ def run(
         device=device,
         minutes=minutes or 0.0,
     )
-    folder = laboratory.run(plans.load(plan, size=size.value), settings)
-    document = table.build(folder)
-    _show(folder, document)
-    raise typer.Exit(int(any(row["state"].startswith("failed") for row in document["rows"])))
+    folder = runner.run(plans.load(plan, size=size.value), settings)
+    built = table.build(folder)
+    _show(folder, built)
+    raise typer.Exit(int(any(row.state.startswith("failed") for row in built.rows)))
 
 
 def table_(
@@ -148,11 +151,12 @@ def table_(
     require("train", "studies")
     from kellgren.study import table
 
-    documents = []
+    tables = []
     for study in table.studies(folder):
-        documents.append(table.build(study))
-        _show(study, documents[-1], quiet=as_json)
+        tables.append(table.build(study))
+        _show(study, tables[-1], quiet=as_json)
     if as_json:
+        documents = [asdict(built) for built in tables]
         terminal.document(documents[0] if len(documents) == 1 else documents)
 
 
@@ -174,9 +178,9 @@ def heat(
 
     require("train", "studies")
     require("study", "heat maps")
-    from kellgren.study import maps
+    from kellgren.study import plots
 
-    files, without = maps.draw(folder, load(data), only=tuple(only or ()), threads=processors())
+    files, without = plots.draw_heat(folder, load(data), only=tuple(only or ()), threads=processors())
     for row, why in without.items():
         terminal.say(f"{row}: no heat maps: {why}")
     for file in files:
@@ -198,7 +202,7 @@ def vote(
 ) -> None:
     """Let models vote from their saved predictions."""
     from kellgren.evaluate.evaluation import count_test_look
-    from kellgren.study import markdown, predictions, voting
+    from kellgren.study import markdown, predictions, records, voting
 
     joined = voting.join([predictions.read(member) for member in members], rule.value)
     looks = sum(count_test_look(out or Path(), split) for split in joined.split)
@@ -210,7 +214,8 @@ def vote(
         return
     for task in joined.tasks:
         values = (
-            f"{name} {markdown.number(metrics[task][name])}" for name in ("accuracy", "accuracy_pm1", "qwk")
+            f"{name} {markdown.number(records.Interval(**metrics[task][name]))}"
+            for name in ("accuracy", "accuracy_pm1", "qwk")
         )
         terminal.answer(f"{task}: n {metrics[task]['n']}, {', '.join(values)}")
 
@@ -247,7 +252,7 @@ def reweight(
 
     entries = rows.oarsi(saved.read(predictions))
     if as_json:
-        terminal.document(entries)
+        terminal.document([asdict(entry) for entry in entries])
     else:
         terminal.answer(markdown.atlas([(str(predictions), entries)]))
 
@@ -261,7 +266,7 @@ def _numbers(text: str) -> tuple[int, ...]:
         raise BadRecipe(f"--seeds {text!r} are not whole numbers", remedy="write them as 0,1,2") from error
 
 
-def _show(folder: Path, document: dict[str, object], *, quiet: bool = False) -> None:
+def _show(folder: Path, table: Table, *, quiet: bool = False) -> None:
     """Draw what can be drawn, and say where everything is."""
     from kellgren.errors import MissingExtra
     from kellgren.study import markdown
@@ -270,11 +275,11 @@ def _show(folder: Path, document: dict[str, object], *, quiet: bool = False) -> 
     try:
         from kellgren.study import plots
 
-        files += plots.draw(document, folder)
+        files += plots.draw(table, folder)
     except MissingExtra as error:
         terminal.say(f"no plot: {error}")
     if not quiet:
-        terminal.answer(markdown.render(document))
+        terminal.answer(markdown.render(table))
     terminal.say(f"-> {', '.join(map(str, files))}")
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from kellgren.errors import MissingExtra
 from kellgren.evaluate.discrimination import auc_per_grade
-from kellgren.vocabulary import FloatArray
+from kellgren.vocabulary import FloatArray, IntArray
 
 try:
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ def curve(scores: FloatArray, positive: npt.NDArray[np.bool_]) -> tuple[FloatArr
     return np.r_[0.0, alarms / alarms[-1]], np.r_[0.0, hits / hits[-1]]
 
 
-def draw_roc(axes: Axes, probabilities: FloatArray, truth: npt.NDArray[np.int64]) -> None:
+def draw_roc(axes: Axes, probabilities: FloatArray, truth: IntArray) -> None:
     """Draw each grade against the others, and the mean of the curves at equal false positive rate.
 
     Args:

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,9 @@ from kellgren.grade.grader import Grader
 from kellgren.model import bundle as bundles
 from kellgren.model import steps
 from kellgren.parallel import processors
-from kellgren.study import cells
+from kellgren.study import cells, records
 from kellgren.study.predictions import write_probabilities
+from kellgren.study.records import Cost, Job
 from kellgren.train import hardware
 from kellgren.train.checkpoint import BEST, LAST
 from kellgren.train.graders import batches, export, held_out, networks
@@ -38,43 +38,11 @@ from kellgren.train.graders import train as training
 from kellgren.train.graders.recipe import Recipe
 from kellgren.train.hardware import Hardware
 from kellgren.train.run import LOG, Run, silent
-from kellgren.writing import locked, whole_folder, write_json
+from kellgren.writing import locked, whole_folder
 
 log = logging.getLogger("kellgren.train.study")
 
 FAILED, ORPHANED = 2, 3
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What a worker is told.
-
-    Attributes:
-        recipe: Plain values.
-        folder: The cell's folder.
-        data: Data set folder to train on.
-        seed: Of everything random.
-        fold: Held-out fold.
-        init: Initial weights, None for random.
-        device: As `kellgren train --device`.
-        evaluations: By name: data set folder and split; of the split `train` the held-out fold.
-        test_looks: How often a test split has been read.
-        deadline: Unix time at which training stops with the epochs it has, 0 for none.
-        bundle: Whether to export the bundle. Without, evaluations end in `cells.BY_NETWORK`: quick on an
-            accelerator, and the bundle can follow elsewhere.
-    """
-
-    recipe: dict[str, Any]
-    folder: str
-    data: str
-    seed: int
-    fold: int
-    init: str | None
-    device: str
-    evaluations: dict[str, tuple[str, str]]
-    test_looks: int = 0
-    deadline: float = 0.0
-    bundle: bool = True
 
 
 class OutOfTime(Exception):
@@ -106,7 +74,7 @@ def work(job: Job) -> None:
     if not (bundle / bundles.CARD).is_file():
         _train(job, recipe, dataset, run, chosen)
     if not (folder / cells.COST).is_file():
-        write_json(folder / cells.COST, _cost(recipe, run, chosen))
+        records.write(folder / cells.COST, _cost(recipe, run, chosen))
     if job.bundle and not (bundle / bundles.CARD).is_file():
         export.export_run(run, dataset.root, bundle, track=silent)
     for name, (root, split) in job.evaluations.items():
@@ -144,14 +112,15 @@ def _train(job: Job, recipe: Recipe, dataset: DataSet, run: Path, chosen: Hardwa
 
 def _stop(run: Path) -> None:
     """Let a run end with the epochs it has; its log says that time ran out."""
-    seen = cells.entries(run)
+    log, seen = run / LOG, len(cells.epochs(run))
     if not seen:
         raise BadRecipe("time ran out before the end of the first epoch", path=run)
-    seen[-1]["stopped"] = "out of time"
-    (run / LOG).write_text("".join(json.dumps(entry) + "\n" for entry in seen), encoding="utf-8")
+    lines = log.read_text(encoding="utf-8").splitlines()[:seen]
+    lines[-1] = json.dumps(json.loads(lines[-1]) | {"stopped": "out of time"})
+    log.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def _cost(recipe: Recipe, run: Path, chosen: Hardware) -> dict[str, Any]:
+def _cost(recipe: Recipe, run: Path, chosen: Hardware) -> Cost:
     """What the training took and what the network takes.
 
     MACs are multiplications with addition of one knee, by torch's counter of operations (two to a MAC).
@@ -162,21 +131,20 @@ def _cost(recipe: Recipe, run: Path, chosen: Hardware) -> dict[str, Any]:
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         net(*views)
-    seen = cells.entries(run)
-    best = max(seen, key=lambda entry: (entry["best"], entry["epoch"]))
-    return {
-        "parameters": networks.count_parameters(net),
-        "macs": counter.get_total_flops() // 2,
-        "input": {name: list(size) for name, size in sizes.items()},
-        "epochs": len(seen),
-        "epochs_planned": recipe.optimise.epochs,
-        "best_epoch": best["epoch"],
-        "stopped": seen[-1].get("stopped"),
-        "train_seconds": round(sum(entry["seconds"] for entry in seen), 1),
-        "images_per_s": float(np.median([entry["images_per_s"] for entry in seen])),
-        "peak_bytes": _peak(chosen),
-        "machine": chosen.name,
-    }
+    seen = cells.epochs(run)
+    return Cost(
+        parameters=networks.count_parameters(net),
+        macs=counter.get_total_flops() // 2,
+        epochs=len(seen),
+        best_epoch=max(seen, key=lambda epoch: (epoch.best, epoch.epoch)).epoch,
+        train_seconds=round(sum(epoch.seconds for epoch in seen), 1),
+        peak_bytes=_peak(chosen),
+        machine=chosen.name,
+        input=sizes,
+        epochs_planned=recipe.optimise.epochs,
+        stopped=seen[-1].stopped,
+        images_per_s=float(np.median([epoch.images_per_s for epoch in seen])),
+    )
 
 
 def _peak(chosen: Hardware) -> int | None:
@@ -223,7 +191,7 @@ def main(path: str) -> int:
     )
     logging.getLogger("kellgren.train").setLevel(logging.INFO)
     try:
-        job = Job(**json.loads(Path(path).read_text(encoding="utf-8")))
+        job = records.read(Job, Path(path))
         with locked(Path(job.folder), wait=True):
             work(job)
     except KellgrenError as error:

@@ -12,19 +12,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from kellgren.data import DataSet
 from kellgren.errors import BadRecipe
 from kellgren.model import bundle as bundles
+from kellgren.study import records
+from kellgren.study.records import Epoch, Failure, Identity
 from kellgren.train import checkpoint
+from kellgren.train.documents import Document
 from kellgren.train.graders import recipe as recipes
 from kellgren.train.graders.recipe import Recipe
-from kellgren.writing import write_json
+
+N = TypeVar("N", int, float)
 
 CODE: Final = "1"
 """To be raised when a change of the training code changes what comes out: cells are then trained anew."""
@@ -48,7 +54,7 @@ class Cell:
         seed: Of everything random.
         fold: Held-out fold.
         init: Initial weights as `kellgren train --init` takes them; None is random.
-        identity: What decides the outcome, JSON-ready.
+        identity: What decides the outcome.
         folder: `cells/KEY`.
         before: The cell whose network this one goes on from; `init` is then its run folder.
     """
@@ -57,7 +63,7 @@ class Cell:
     seed: int
     fold: int
     init: str | None
-    identity: dict[str, Any]
+    identity: Identity
     folder: Path
     before: Cell | None = None
 
@@ -85,7 +91,7 @@ class Cell:
     def initial_weights(self) -> str | None:
         """What it starts from, in words: files, or a cell and what that one starts from; None is random."""
         if self.before is None:
-            return ", ".join(self.identity["init"]) if self.identity["init"] else None
+            return ", ".join(self.identity.init) if self.identity.init else None
         first = f"{self.before.recipe.name} of cell {self.before.key[:8]}"
         return f"{first}, from {self.before.initial_weights or 'random'}"
 
@@ -104,7 +110,7 @@ class Cell:
 
 
 def make(
-    values: dict[str, Any],
+    values: Document,
     dataset: DataSet,
     out: Path,
     *,
@@ -132,23 +138,27 @@ def make(
     content = None if start is None else _fingerprint(start, recipe)
     if before is not None:
         start, content = str(before.run), {f"cell {before.key}": before.key}
-    identity = {
-        "recipe": json.loads(json.dumps(recipe.to_dict())),
-        "data_sha256": dataset.sha256(),
-        "fold": fold,
-        "seed": seed,
-        "init": content,
-        "code": REVISIONS.get(recipe.network.kind, CODE),
-    }
-    # Title, source and name say nothing about the outcome: two plans' rows with equal parts share a cell.
-    decisive = identity | {"recipe": _decisive(identity["recipe"])}
+    identity = Identity(
+        recipe=json.loads(json.dumps(recipe.to_dict())),
+        data_sha256=dataset.sha256(),
+        fold=fold,
+        seed=seed,
+        init=content,
+        code=REVISIONS.get(recipe.network.kind, CODE),
+    )
+    return Cell(recipe, seed, fold, start, identity, out / "cells" / _key(identity), before)
+
+
+def _key(identity: Identity) -> str:
+    """16 hexadecimal digits of what decides the outcome.
+
+    Title, source and name say nothing about it: two plans' rows with equal parts share a cell.
+    """
+    decisive = asdict(identity)
+    for name in ("name", "title", "source", "size"):
+        decisive["recipe"].pop(name, None)
     text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
-    key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Cell(recipe, seed, fold, start, identity, out / "cells" / key, before)
-
-
-def _decisive(recipe: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in recipe.items() if key not in ("name", "title", "source", "size")}
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def backbones(recipe: Recipe) -> tuple[str, ...]:
@@ -209,58 +219,52 @@ def evaluation_name(dataset: DataSet, split: str) -> str:
     return f"{split}-of-{dataset.root.resolve().name}-{dataset.sha256()[:8]}"
 
 
-def entries(run: Path) -> list[dict[str, Any]]:
+def epochs(run: Path) -> list[Epoch]:
     """The epochs of a run so far; a line that is just being written is left for the next look."""
-    path = run / "log.jsonl"
-    found: list[dict[str, Any]] = []
+    path, kind = run / "log.jsonl", TypeAdapter(Epoch)
+    seen: list[Epoch] = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
-            found.append(json.loads(line))
-        except ValueError:
+            seen.append(kind.validate_json(line))
+        except ValidationError:
             break
-    return found
+    return seen
 
 
-def finished(run: Path, epochs: int) -> bool:
+def finished(run: Path, planned: int) -> bool:
     """Whether a run has seen its last epoch, so that only its bundle is missing."""
-    seen = entries(run)
-    return (run / checkpoint.BEST).is_file() and bool(seen) and (len(seen) >= epochs or "stopped" in seen[-1])
+    return (run / checkpoint.BEST).is_file() and _ended(epochs(run), planned)
+
+
+def _ended(seen: Sequence[Epoch], planned: int) -> bool:
+    return bool(seen) and (len(seen) >= planned or seen[-1].stopped is not None)
 
 
 def describe(cell: Cell) -> None:
     """Write `cell.json`, and take away what an earlier failure left."""
     cell.folder.mkdir(parents=True, exist_ok=True)
-    write_json(cell.folder / DESCRIPTION, cell.identity)
+    records.write(cell.folder / DESCRIPTION, cell.identity)
     (cell.folder / FAILED).unlink(missing_ok=True)
 
 
-def read(path: Path) -> dict[str, Any] | None:
-    """JSON from a file, None where there is none."""
-    if not path.is_file():
-        return None
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return document
-
-
-def total(values: Iterable[float | None]) -> float | None:
+def total(values: Iterable[N | None]) -> N | None:
     """The sum of costs, None if one of them is not known."""
     each = list(values)
     known = [value for value in each if value is not None]
-    return sum(known) if len(known) == len(each) else None
+    return sum(known, start=type(known[0])(0)) if known and len(known) == len(each) else None
 
 
-def status(folder: Path, evaluation: str, epochs: int) -> str:
+def status(folder: Path, evaluation: str, planned: int) -> str:
     """What has become of a cell: `done`, `failed: WHY`, `begun: 3 of 5 epochs`, `not run`, ..."""
     if (folder / "evaluations" / evaluation / "metrics.json").is_file():
         return "done"
-    failure = read(folder / FAILED)
-    if failure is not None:
-        return f"failed: {failure['reason']}"
-    seen = entries(folder / RUN)
-    if seen and (len(seen) >= epochs or "stopped" in seen[-1]):
+    if (folder / FAILED).is_file():
+        return f"failed: {records.read(Failure, folder / FAILED).reason}"
+    seen = epochs(folder / RUN)
+    if _ended(seen, planned):
         return "trained, not graded yet"
     if seen or (folder / RUN).is_dir():
-        return f"begun: {len(seen)} of {epochs} epochs"
+        return f"begun: {len(seen)} of {planned} epochs"
     return "not run"
 
 

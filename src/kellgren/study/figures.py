@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-
-import numpy as np
+from typing import Final
 
 from kellgren.errors import BadRecipe, nearest
 from kellgren.evaluate import metrics
@@ -51,6 +49,10 @@ class Figure:
     name: str
     grade: int | str | None = None
 
+    def __str__(self) -> str:
+        """Its name in plans."""
+        return f"{self.task}.{self.name}" + ("" if self.grade is None else f".{self.grade}")
+
     @property
     def title(self) -> str:
         """Heading of its column."""
@@ -91,8 +93,3 @@ def parse(text: str) -> Figure:
     if not grade.isdecimal() or int(grade) >= TASKS[task].classes:
         raise BadRecipe(f"figure {text!r}: {task} has no grade {grade!r}", remedy=f"write {task}.{name}.mean")
     return Figure(task, name, int(grade))
-
-
-def to_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers as JSON holds them: what is not a number is null."""
-    return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in values.items()}

@@ -7,13 +7,15 @@ the same table, and its column adds up to 94 %. It is shown beside what a traine
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
+from kellgren.study.records import GradientShare, number
+from kellgren.train.graders.recipe import Loss
 from kellgren.vocabulary import FloatArray, IntArray
 
-PRINTED: Final = {
+PRINTED: Final[dict[str, tuple[float | None, ...]]] = {
     "images": (0.3941, 0.1809, 0.2634, 0.1314, 0.0302),
     "alpha": (0.133, 0.267, 0.133, 0.133, 0.333),
     "share": (0.195, 0.180, 0.128, 0.065, 0.372),
@@ -80,28 +82,27 @@ def shares(
 
 
 def table(
-    loss: dict[str, Any], train_counts: IntArray, probabilities: FloatArray, truth: IntArray
-) -> dict[str, Any]:
+    row: str, loss: Loss, train_counts: IntArray, probabilities: FloatArray, truth: IntArray
+) -> GradientShare:
     """The table of one row of a plan.
 
     Args:
-        loss: The KL loss of its recipe, as plain values.
+        row: Name of the row.
+        loss: The KL loss of its recipe.
         train_counts: See `shares`.
         probabilities: See `shares`.
         truth: See `shares`; knees that were not read are left out.
-
-    Returns:
-        JSON-ready: alpha, gamma, shares by name, and what the paper printed.
     """
     read = truth >= 0
-    given = loss.get("alpha") or [1.0] * len(train_counts)
-    focal = loss.get("kind") == "focal"
-    alpha = np.array(given if focal else [1.0] * len(train_counts))
-    gamma = float(loss.get("gamma", 2.0)) if focal else 0.0
-    return {
-        "alpha": alpha.tolist(),
-        "gamma": gamma,
-        "n": int(read.sum()),
-        "shares": shares(train_counts, alpha, gamma, probabilities[read], truth[read]),
-        "printed": {name: list(values) for name, values in PRINTED.items()},
-    }
+    focal = loss.kind == "focal"
+    alpha = np.array(loss.alpha if focal and loss.alpha else [1.0] * len(train_counts))
+    gamma = loss.gamma if focal else 0.0
+    measured = shares(train_counts, alpha, gamma, probabilities[read], truth[read])
+    return GradientShare(
+        row=row,
+        alpha=tuple(alpha.tolist()),
+        gamma=gamma,
+        n=int(read.sum()),
+        shares={name: tuple(map(number, values)) for name, values in measured.items()},
+        printed=dict(PRINTED),
+    )

@@ -1,51 +1,58 @@
-"""`plot.png` of a study: each row's figures with intervals, the paper's beside them; learning curves."""
+"""Pictures of a study: `plot.png` and learning curves, ROC curves, confusion matrices, and heat maps."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from kellgren.errors import MissingExtra
-from kellgren.evaluate import metrics
+from kellgren.data import DataSet
+from kellgren.errors import BadDataset, MissingExtra
+from kellgren.evaluate import heat, metrics
+from kellgren.evaluate.evaluation import TEST_SPLITS
 from kellgren.evaluate.roc import draw_roc
-from kellgren.study import cells, figures, predictions
-from kellgren.study.laboratory import STUDY
+from kellgren.grade.grader import Grader
+from kellgren.model import bundle as bundles
+from kellgren.study import cells, figures, predictions, records
+from kellgren.study.plan import Row
+from kellgren.study.records import STUDY, Study, Table
+from kellgren.vocabulary import FloatArray, IntArray
 
 try:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawing
 except ImportError as error:
     raise MissingExtra("study", "drawing a study") from error
 
 _BLUE, _GREY, _RED = "#2f6da3", "#9aa5b1", "#b5533c"
 _COLOURS: Final = (_BLUE, _RED, "#4f8a5b", "#8a6bb0", "#c29a3a", "#5aa9b0", "#7a5a48", "#c76b98")
+HEAT: Final = "heat"
+"""Folder of the heat maps."""
 _PANELS: Final = 3
 """Figures that are drawn: the plan's first ones."""
 
 
-def draw(document: dict[str, Any], folder: Path) -> list[Path]:
+def draw(table: Table, folder: Path) -> list[Path]:
     """Write `plot.png`; where something has been trained `curves.png`, `roc.png` and confusion matrices.
 
     These are `confusion.png`, of KL, and `confusion-TASK.png` of the other tasks in the plan's figures.
 
     Args:
-        document: `table.json`.
+        table: What `table.json` holds.
         folder: The study's folder.
 
     Returns:
         The files.
     """
     files = [folder / "plot.png"]
-    _forest(document).savefig(files[0], dpi=150)
-    study = json.loads((folder / STUDY).read_text(encoding="utf-8"))
+    _forest(table).savefig(files[0], dpi=150)
+    study = records.read(Study, folder / STUDY)
     answered = _answered(folder, study)
     pictures = {"curves.png": _curves(folder, study), "roc.png": _grid(answered, "KL", _roc)}
-    for task in dict.fromkeys(("KL", *(figures.parse(name).task for name in document["figures"]))):
+    for task in dict.fromkeys(("KL", *(figures.parse(name).task for name in table.figures))):
         name = "confusion.png" if task == "KL" else f"confusion-{task}.png"
         pictures[name] = _grid(answered, task, _confusion)
     for name, drawn in pictures.items():
@@ -55,56 +62,46 @@ def draw(document: dict[str, Any], folder: Path) -> list[Path]:
     return files
 
 
-def _answered(folder: Path, study: dict[str, Any]) -> list[tuple[str, predictions.Predictions]]:
+def _answered(folder: Path, study: Study) -> list[tuple[str, predictions.Predictions]]:
     """Titles and predictions of trained rows, of each the first training; votes are not among them."""
-    found = []
-    for row in study["plan"]["rows"]:
-        for cell in study["cells"].get(row["name"], [])[:1]:
-            path = folder.parent / "cells" / cell["key"] / "evaluations" / study["evaluation"]
+    answered = []
+    for row in study.plan.rows:
+        for training in study.cells.get(row.name, ())[:1]:
+            path = folder.parent / "cells" / training.key / "evaluations" / study.evaluation
             if (path / "predictions.csv").is_file():
-                found.append((row["title"] or row["name"], predictions.read(path)))
-    return found
+                answered.append((row.title or row.name, predictions.read(path)))
+    return answered
 
 
 def _grid(
     answered: list[tuple[str, predictions.Predictions]],
     task: str,
-    panel: Callable[[Axes, npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]], None],
-) -> Figure | None:
-    """One panel a row of the table whose network grades a task."""
+    panel: Callable[[Axes, FloatArray, IntArray, IntArray], None],
+) -> Drawing | None:
+    """One panel per row of the table whose network grades a task."""
     known = [(title, answer) for title, answer in answered if task in answer.tasks]
     if not known:
         return None
     columns = min(4, len(known))
     lines = -(-len(known) // columns)
-    figure = Figure(figsize=(3.1 * columns, 3.3 * lines), layout="constrained")
+    drawing = Drawing(figsize=(3.1 * columns, 3.3 * lines), layout="constrained")
     for index, (title, answer) in enumerate(known):
-        axes = figure.add_subplot(lines, columns, index + 1)
+        axes = drawing.add_subplot(lines, columns, index + 1)
         sample = answer.sample(task)
         panel(axes, sample.probabilities, np.asarray(sample.decided), np.asarray(sample.truth))
         axes.set_title(title, fontsize=8)
         axes.tick_params(labelsize=7)
-    return figure
+    return drawing
 
 
-def _roc(
-    axes: Axes,
-    probabilities: npt.NDArray[np.float64],
-    decided: npt.NDArray[np.int64],
-    truth: npt.NDArray[np.int64],
-) -> None:
+def _roc(axes: Axes, probabilities: FloatArray, decided: IntArray, truth: IntArray) -> None:
     """Each KL grade against the others, and their mean."""
     del decided
     draw_roc(axes, probabilities, truth)
     axes.legend(fontsize=6, loc="lower right", title="AUC", title_fontsize=6)
 
 
-def _confusion(
-    axes: Axes,
-    probabilities: npt.NDArray[np.float64],
-    decided: npt.NDArray[np.int64],
-    truth: npt.NDArray[np.int64],
-) -> None:
+def _confusion(axes: Axes, probabilities: FloatArray, decided: IntArray, truth: IntArray) -> None:
     """Knees by read grade (down) and answered grade (across), coloured by share of the read grade."""
     counts = metrics.confusion_matrix(truth, decided, probabilities.shape[1])
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -116,71 +113,142 @@ def _confusion(
     axes.set_ylabel("read", fontsize=7)
 
 
-def _forest(document: dict[str, Any]) -> Figure:
-    """One panel a figure, one line a row, from top to bottom as in the table."""
+def _forest(table: Table) -> Drawing:
+    """One panel per figure, one line per row, from top to bottom as in the table."""
     # one-vs-rest accuracy is never drawn beside top-1
-    names = [name for name in document["figures"] if figures.parse(name).name != "accuracy_ovr"][:_PANELS]
-    rows = document["rows"]
-    figure = Figure(figsize=(2.6 + 3.2 * len(names), 1.4 + 0.34 * len(rows)), layout="constrained")
-    on = (
-        "held-out fold"
-        if document["held_out_fold"] is not None
-        else f"{document['split']} of {document['judged_on']}"
-    )
-    figure.suptitle(f"{document['title']} ({document['size']}, {on}, n = {document['n'] or 0})", fontsize=10)
+    names = [name for name in table.figures if figures.parse(name).name != "accuracy_ovr"][:_PANELS]
+    size = (2.6 + 3.2 * len(names), 1.4 + 0.34 * len(table.rows))
+    drawing = Drawing(figsize=size, layout="constrained")
+    on = "held-out fold" if table.held_out_fold is not None else f"{table.split} of {table.judged_on}"
+    drawing.suptitle(f"{table.title} ({table.size}, {on}, n = {table.n or 0})", fontsize=10)
     for index, name in enumerate(names):
-        axes = figure.add_subplot(1, len(names), index + 1)
-        _panel(axes, document, name)
-        axes.set_yticks(range(len(rows)), [row["title"] for row in rows] if index == 0 else [], fontsize=8)
-    return figure
+        axes = drawing.add_subplot(1, len(names), index + 1)
+        _panel(axes, table, name)
+        titles = [row.title for row in table.rows] if index == 0 else []
+        axes.set_yticks(range(len(table.rows)), titles, fontsize=8)
+    return drawing
 
 
-def _panel(axes: Axes, document: dict[str, Any], name: str) -> None:
-    rows = document["rows"]
-    printed = {entry["row"]: entry["printed"] for entry in document["printed"] if entry["figure"] == name}
-    for y, row in enumerate(rows):
+def _panel(axes: Axes, table: Table, name: str) -> None:
+    printed = {each.row: each.printed for each in table.printed if each.figure == name}
+    for y, row in enumerate(table.rows):
         axes.axhline(y, color="#eceff2", linewidth=0.8, zorder=0)
-        found = row["figures"].get(name)
-        if found and found["value"] is not None:
-            if found["low"] is not None:
-                axes.plot([found["low"], found["high"]], [y, y], color=_BLUE, linewidth=1.6)
-            axes.plot([found["value"]], [y], marker="o", color=_BLUE, markersize=5)
-            if found["seed_low"] != found["seed_high"]:
-                axes.plot([found["seed_low"], found["seed_high"]], [y, y], "|", color=_BLUE, markersize=9)
-        if row["name"] in printed:
-            axes.plot(
-                [printed[row["name"]]], [y], marker="D", color="none", markeredgecolor=_RED, markersize=6
-            )
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+        figure = row.figures.get(name)
+        if figure is not None and figure.value is not None:
+            if figure.low is not None and figure.high is not None:
+                axes.plot([figure.low, figure.high], [y, y], color=_BLUE, linewidth=1.6)
+            axes.plot([figure.value], [y], marker="o", color=_BLUE, markersize=5)
+            if figure.seed_low != figure.seed_high:
+                ends = np.array([figure.seed_low, figure.seed_high], np.float64)
+                axes.plot(ends, [y, y], "|", color=_BLUE, markersize=9)
+        if row.name in printed:
+            axes.plot([printed[row.name]], [y], marker="D", color="none", markeredgecolor=_RED, markersize=6)
+    axes.set_ylim(len(table.rows) - 0.5, -0.5)
     title = figures.parse(name).title
     axes.set_title(f"{title} (open: printed, on other data)" if printed else title, fontsize=9)
     axes.tick_params(labelsize=8)
 
 
-def _curves(folder: Path, study: dict[str, Any]) -> Figure | None:
-    """Loss and held-out accuracy by epoch, one line a training."""
+def _curves(folder: Path, study: Study) -> Drawing | None:
+    """Loss and held-out accuracy by epoch, one line per training."""
     lines = [
-        (f"{row} ({cell['seed']})" if len(briefs) > 1 else row, seen)
-        for row, briefs in study["cells"].items()
-        for cell in briefs
-        if (seen := cells.entries(folder.parent / "cells" / cell["key"] / cells.RUN))
+        (f"{row} ({training.seed})" if len(trainings) > 1 else row, seen)
+        for row, trainings in study.cells.items()
+        for training in trainings
+        if (seen := cells.epochs(folder.parent / "cells" / training.key / cells.RUN))
     ]
     if not lines:
         return None
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    for index, (key, title) in enumerate(
-        (("loss", "training loss"), ("held_out_KL_accuracy", "accuracy on the held-out fold"))
-    ):
-        axes = figure.add_subplot(1, 2, index + 1)
-        for number, (label, seen) in enumerate(lines):
-            points = [(entry["epoch"], entry[key]) for entry in seen if key in entry]
-            if points:
-                style = ("-", "--", ":")[number // len(_COLOURS) % 3]
-                axes.plot(
-                    *zip(*points, strict=True), style, color=_COLOURS[number % len(_COLOURS)], label=label
-                )
+    drawing = Drawing(figsize=(10, 4), layout="constrained")
+    for index, title in enumerate(("training loss", "accuracy on the held-out fold")):
+        axes = drawing.add_subplot(1, 2, index + 1)
+        for line, (label, seen) in enumerate(lines):
+            values = np.array([epoch.accuracy if index else epoch.loss for epoch in seen], np.float64)
+            style, colour = ("-", "--", ":")[line // len(_COLOURS) % 3], _COLOURS[line % len(_COLOURS)]
+            if not np.isnan(values).all():
+                axes.plot([epoch.epoch for epoch in seen], values, style, color=colour, label=label)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("epoch", fontsize=8)
         axes.tick_params(labelsize=8)
-    figure.axes[0].legend(fontsize=6, loc="best") if len(lines) <= 16 else None
-    return figure
+    if len(lines) <= 16:
+        drawing.axes[0].legend(fontsize=6, loc="best")
+    return drawing
+
+
+def draw_heat(
+    folder: Path, dataset: DataSet, *, only: Sequence[str] = (), threads: int = 1
+) -> tuple[list[Path], dict[str, str]]:
+    """Draw the heat maps of every row, by its first training, on knees that the row graded before.
+
+    Args:
+        folder: A study's folder.
+        dataset: What the study's rows were judged on.
+        only: Rows; empty for all.
+        threads: For one network evaluation.
+
+    Returns:
+        The files, `heat/ROW-by-grade.png` and so on; and by row why there are none.
+
+    Raises:
+        BadDataset: If it is another data set, no study, or one that was judged on a test split.
+        BadRecipe: If there is no such row.
+    """
+    study = records.read(Study, folder / STUDY)
+    _check(study, dataset, folder)
+    wanted = [study.plan.row(name) for name in only] or study.plan.rows
+    files: list[Path] = []
+    without: dict[str, str] = {}
+    for row in wanted:
+        why = _heat(folder, study, row, dataset, files, threads)
+        if why is not None:
+            without[row.name] = why
+    return files, without
+
+
+def _check(study: Study, dataset: DataSet, folder: Path) -> None:
+    if study.split in TEST_SPLITS:
+        raise BadDataset(
+            f"knees of the split {study.split!r} are not shown: what is seen there would be learned from",
+            path=folder,
+            remedy="draw a study that is judged on a validation split or the held-out fold",
+        )
+    if study.test_data is None:
+        same = dataset.sha256() == study.data_sha256
+    else:
+        expected = cells.evaluation_name(dataset, study.split)
+        same = study.evaluation.removesuffix(cells.BY_NETWORK) == expected
+    if not same:
+        message = f"not the data set {study.judged_on!r} that the study was judged on"
+        raise BadDataset(message, path=dataset.root)
+
+
+def _heat(
+    folder: Path, study: Study, row: Row, dataset: DataSet, files: list[Path], threads: int
+) -> str | None:
+    """Draw one row, and add its files; or say why not."""
+    if not study.cells.get(row.name):
+        return "a vote has no maps of its own; its members' rows may"
+    cell = folder.parent / "cells" / study.cells[row.name][0].key
+    answered = cell / "evaluations" / study.evaluation.removesuffix(cells.BY_NETWORK)
+    trained = cell / cells.RUN / "bundle"
+    there = bool(row.bundle) or (trained / bundles.CARD).is_file()
+    if not there or not (answered / "predictions.csv").is_file():
+        return "not trained and graded by a bundle yet"
+    grader = Grader(bundles.load(row.bundle or trained), threads=threads)
+    why = heat.obstacle(grader.model, study.split)
+    if why is None:
+        stem = re.sub(r"[^\w.-]+", "-", row.name)
+        files += heat.draw(grader, dataset, _read(predictions.read(answered)), folder / HEAT, prefix=stem)
+    return why
+
+
+def _read(answer: predictions.Predictions) -> heat.Answers:
+    """KL of the knees that were read."""
+    read = answer.truth["KL"] >= 0
+    return heat.Answers(
+        tuple(name for name, known in zip(answer.names, read, strict=True) if known),
+        tuple(answer.patients[read].tolist()),
+        answer.probabilities["KL"][read],
+        answer.decided["KL"][read],
+        answer.truth["KL"][read],
+    )

@@ -6,7 +6,8 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from kellgren import data as datasets
 from kellgren.data import DataSet
@@ -16,8 +17,9 @@ from kellgren.grade.grader import Grader
 from kellgren.model import bundle as bundles
 from kellgren.model.bundle import Bundle
 from kellgren.parallel import processors
-from kellgren.study import cells
-from kellgren.writing import whole_folder, write_json
+from kellgren.study import cells, records
+from kellgren.study.records import Cost, Judged, Learned, Training
+from kellgren.writing import whole_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +29,27 @@ class Released:
     Attributes:
         row: Name of the row.
         bundle: The bundle.
-        learned: What its networks learned from: the `training` block of each one's card.
+        learned: What each of its networks learned from.
         folder: `cells/NAME@VERSION-SHA256`, by what the cards say, graphs and calibration with it.
     """
 
     row: str
     bundle: Bundle
-    learned: tuple[dict[str, Any], ...]
+    learned: tuple[Learned, ...]
     folder: Path
 
-    def brief(self) -> dict[str, Any]:
+    def training(self) -> Training:
         """The row's entry in `study.json`, as a cell has one."""
-        return {
-            "key": self.folder.name,
-            "seed": next((seed for one in self.learned for seed in one.get("seeds", ())), 0),
-            "fold": next((fold for one in self.learned if (fold := one["held_out_fold"]) is not None), -1),
-            "epochs": max((one.get("epochs") or 0 for one in self.learned), default=0),
-            "init": ", ".join(
-                dict.fromkeys(str(one["initial_weights"]) for one in self.learned if one["initial_weights"])
-            )
-            or None,
-            "recipe": None,
-        }
+        folds = [each.held_out_fold for each in self.learned if each.held_out_fold is not None]
+        weights = dict.fromkeys(each.initial_weights for each in self.learned if each.initial_weights)
+        return Training(
+            key=self.folder.name,
+            seed=next((seed for each in self.learned for seed in each.seeds), 0),
+            fold=folds[0] if folds else -1,
+            epochs=max((each.epochs or 0 for each in self.learned), default=0),
+            init=", ".join(weights) or None,
+            recipe=None,
+        )
 
 
 def find(row: str, name_or_path: str, dataset: DataSet, out: Path, *, fold: int | None) -> Released:
@@ -70,14 +71,18 @@ def find(row: str, name_or_path: str, dataset: DataSet, out: Path, *, fold: int 
     where = f"plan row {row!r}: {bundle.card.title}"
     if bundle.card.kind != "grader":
         raise BadRecipe(f"{where} is no grader but a {bundle.card.kind} bundle")
-    learned = tuple(one.card.document.get("training") or {} for one in _networks(bundle))
-    for one in learned:
-        if not {"data_sha256", "held_out_fold", "initial_weights"} <= set(one):
-            raise BadRecipe(f"{where} does not say in its card what it learned from")
-        if fold is not None and (one["data_sha256"], one["held_out_fold"]) != (dataset.sha256(), fold):
+    try:
+        learned = tuple(
+            TypeAdapter(Learned).validate_python(network.card.document.get("training") or {})
+            for network in _networks(bundle)
+        )
+    except ValidationError as error:
+        raise BadRecipe(f"{where} does not say in its card what it learned from") from error
+    for each in learned:
+        if fold is not None and (each.data_sha256, each.held_out_fold) != (dataset.sha256(), fold):
             raise BadRecipe(
                 f"{where} did not hold out fold {fold} of this data set, on which the plan judges",
-                remedy=f"use --fold {one['held_out_fold']}, or leave the row out",
+                remedy=f"use --fold {each.held_out_fold}, or leave the row out",
             )
     folder = out / "cells" / f"{bundle.card.title}-{_fingerprint(bundle)[:8]}"
     return Released(row, bundle, learned, folder)
@@ -106,11 +111,9 @@ def judge(chosen: Released, evaluations: dict[str, tuple[str, str]], *, fold: in
         test_looks: How often a test split has been read.
     """
     chosen.folder.mkdir(parents=True, exist_ok=True)
-    write_json(
-        chosen.folder / cells.DESCRIPTION,
-        {"bundle": chosen.bundle.card.title, "training": json.loads(json.dumps(chosen.learned))},
-    )
-    write_json(chosen.folder / cells.COST, _cost(chosen))
+    about = Judged(chosen.bundle.card.title, chosen.learned)
+    records.write(chosen.folder / cells.DESCRIPTION, about)
+    records.write(chosen.folder / cells.COST, _cost(chosen))
     open_ = {name: where for name, where in evaluations.items() if not _there(chosen, name)}
     if not open_:
         return
@@ -134,19 +137,18 @@ def _there(chosen: Released, name: str) -> bool:
     return (chosen.folder / "evaluations" / name / "metrics.json").is_file()
 
 
-def _cost(chosen: Released) -> dict[str, Any]:
-    """`cost.json` by the graphs and by what the cards say, None where they do not."""
+def _cost(chosen: Released) -> Cost:
+    """Of the graphs and of what the cards say, None where they do not."""
     from kellgren.train import graph
 
     networks = _networks(chosen.bundle)
-    sizes = [(one.card.document.get("parity") or {}).get("parameters") for one in networks]
-    minutes = [one.get("minutes") for one in chosen.learned]
-    return {
-        "parameters": cells.total(sizes),
-        "macs": sum(graph.operations(one.graph()) for one in networks),
-        "epochs": max((one.get("epochs") or 0 for one in chosen.learned), default=0),
-        "best_epoch": chosen.learned[0].get("best_epoch") if len(chosen.learned) == 1 else None,
-        "train_seconds": cells.total(None if value is None else 60 * value for value in minutes),
-        "peak_bytes": None,
-        "machine": ", ".join(dict.fromkeys(str(one.get("hardware")) for one in chosen.learned)),
-    }
+    minutes = [each.minutes for each in chosen.learned]
+    return Cost(
+        parameters=cells.total((one.card.document.get("parity") or {}).get("parameters") for one in networks),
+        macs=sum(graph.operations(one.graph()) for one in networks),
+        epochs=max((each.epochs or 0 for each in chosen.learned), default=0),
+        best_epoch=chosen.learned[0].best_epoch if len(chosen.learned) == 1 else None,
+        train_seconds=cells.total(None if value is None else 60.0 * value for value in minutes),
+        peak_bytes=None,
+        machine=", ".join(dict.fromkeys(str(each.hardware) for each in chosen.learned)),
+    )

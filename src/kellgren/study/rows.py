@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -14,12 +14,22 @@ from kellgren.evaluate.assemble import OF_CONFUSION, PER_GRADE, TaskSample, stat
 from kellgren.evaluate.comparison import bootstrap_p, mcnemar
 from kellgren.evaluate.intervals import DRAWS, SEED, bootstrap, percentile_interval
 from kellgren.evaluate.reweighted import reweighted
-from kellgren.study import cells, figures, predictions, voting
+from kellgren.study import cells, figures, predictions, records, voting
 from kellgren.study.figures import Figure
-from kellgren.study.plan import Plan, Row
+from kellgren.study.plan import Row
 from kellgren.study.predictions import Predictions
-from kellgren.train import documents
-from kellgren.vocabulary import FEATURES, MISSING, TASKS, FloatArray
+from kellgren.study.records import (
+    AtlasFeature,
+    Cost,
+    Difference,
+    Interval,
+    RowCost,
+    RowFigure,
+    SearchedVote,
+    Study,
+    number,
+)
+from kellgren.vocabulary import FEATURES, MISSING, TASKS, FloatArray, IntArray
 
 DONE: Final = "done"
 
@@ -47,34 +57,28 @@ class Found:
     answers: list[Predictions] = field(default_factory=list)
     values: dict[Figure, list[float]] = field(default_factory=dict)
     drawn: dict[Figure, FloatArray] = field(default_factory=dict)
-    cost: dict[str, Any] = field(default_factory=dict)
-    chosen: dict[str, Any] | None = None
+    cost: RowCost | None = None
+    chosen: SearchedVote | None = None
     folds: tuple[int, ...] = ()
 
 
-def plan_of(study: dict[str, Any]) -> Plan:
-    """The plan that `study.json` holds, rows written out."""
-    return documents.parse(Plan, study["plan"], where="study.json: plan")
-
-
-def find(out: Path, study: dict[str, Any], *, draws: int = DRAWS) -> list[Found]:
+def find(out: Path, study: Study, *, draws: int = DRAWS) -> list[Found]:
     """Read what the cells hold and judge it.
 
     Args:
         out: The study's folder, with `cells/`.
-        study: `study.json` of a plan.
+        study: What was run.
         draws: Bootstrap draws over patients.
 
     Returns:
         One for each row of the plan, in order; those not run have no figures.
     """
-    chosen = plan_of(study)
-    wanted = [figures.parse(name) for name in chosen.figures]
+    wanted = [figures.parse(name) for name in study.plan.figures]
     wanted += [
-        figure for printed in chosen.printed if (figure := figures.parse(printed.figure)) not in wanted
+        figure for printed in study.plan.printed if (figure := figures.parse(printed.figure)) not in wanted
     ]
     found: dict[str, Found] = {}
-    for row in chosen.rows:
+    for row in study.plan.rows:
         if row.vote.of:
             found[row.name] = _voted(row, [found[name] for name in row.vote.of], out, study)
         else:
@@ -84,32 +88,33 @@ def find(out: Path, study: dict[str, Any], *, draws: int = DRAWS) -> list[Found]
     return list(found.values())
 
 
-def _trained(row: Row, out: Path, study: dict[str, Any]) -> Found:
-    brief = study["cells"][row.name]
-    folds = tuple(dict.fromkeys(cell["fold"] for cell in brief)) if row.folds else ()
-    folders = [out / "cells" / cell["key"] for cell in brief]
+def _trained(row: Row, out: Path, study: Study) -> Found:
+    trainings = study.cells[row.name]
+    folds = tuple(dict.fromkeys(each.fold for each in trainings)) if row.folds else ()
+    folders = [out / "cells" / each.key for each in trainings]
     states = [
-        cells.status(folder, study["evaluation"], cell["epochs"])
-        for folder, cell in zip(folders, brief, strict=True)
+        cells.status(folder, study.evaluation, each.epochs)
+        for folder, each in zip(folders, trainings, strict=True)
     ]
     done = [i for i, state in enumerate(states) if state == DONE]
     open_ = [
-        f"seed {cell['seed']}" + (f" fold {cell['fold']} " if len(folds) > 1 else " ") + state
-        for cell, state in zip(brief, states, strict=True)
+        f"seed {each.seed}" + (f" fold {each.fold} " if len(folds) > 1 else " ") + state
+        for each, state in zip(trainings, states, strict=True)
         if state != DONE
     ]
     answers = [
-        (brief[i]["seed"], predictions.read(folders[i] / "evaluations" / study["evaluation"])) for i in done
+        (trainings[i].seed, predictions.read(folders[i] / "evaluations" / study.evaluation)) for i in done
     ]
-    if len(folds) > 1 and study["evaluation"] == study["held_out_evaluation"]:
+    if len(folds) > 1 and study.evaluation == study.held_out_evaluation:
         answers = _out_of_fold(answers, len(folds))
+    costs = [records.read(Cost, folders[i] / cells.COST) for i in done]
     return Found(
         row,
         DONE if not open_ else states[0] if len(states) == 1 else "; ".join(open_),
         tuple(seed for seed, _ in answers),
         [answer for _, answer in answers],
         folds=folds,
-        cost=_mean_cost([cells.read(folders[i] / cells.COST) or {} for i in done], [brief[i] for i in done]),
+        cost=_mean_cost(costs, trainings[done[0]].init) if done else None,
     )
 
 
@@ -121,30 +126,23 @@ def _out_of_fold(answers: Sequence[tuple[int, Predictions]], folds: int) -> list
     return [(seed, predictions.together(parts)) for seed, parts in by_seed.items() if len(parts) == folds]
 
 
-def _mean_cost(costs: Sequence[dict[str, Any]], brief: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Costs of a row: means over its seeds where they differ."""
-    if not costs:
-        return {}
-    first = costs[0]
-    return {
-        "parameters": first.get("parameters"),
-        "macs": first.get("macs"),
-        "epochs": [cost.get("epochs") for cost in costs],
-        "best_epoch": [cost.get("best_epoch") for cost in costs],
-        "stopped": [cost.get("stopped") for cost in costs],
-        "train_minutes": _minutes([cost.get("train_seconds") for cost in costs]),
-        "peak_bytes": max((cost.get("peak_bytes") or 0 for cost in costs), default=0) or None,
-        "machine": sorted({str(cost.get("machine")) for cost in costs}),
-        "init": brief[0]["init"],
-    }
+def _mean_cost(costs: Sequence[Cost], init: str | None) -> RowCost:
+    """Costs of a row: means over its trainings where they differ."""
+    seconds = [cost.train_seconds for cost in costs if cost.train_seconds is not None]
+    return RowCost(
+        parameters=costs[0].parameters,
+        macs=costs[0].macs,
+        epochs=tuple(cost.epochs for cost in costs),
+        best_epoch=tuple(cost.best_epoch for cost in costs),
+        stopped=tuple(cost.stopped for cost in costs),
+        train_minutes=sum(seconds) / len(seconds) / 60 if seconds else None,
+        peak_bytes=max(cost.peak_bytes or 0 for cost in costs) or None,
+        machine=tuple(sorted({cost.machine for cost in costs})),
+        init=init,
+    )
 
 
-def _minutes(seconds: Sequence[float | None]) -> float | None:
-    known = [value for value in seconds if value is not None]
-    return sum(known) / len(known) / 60 if known else None
-
-
-def _voted(row: Row, members: Sequence[Found], out: Path, study: dict[str, Any]) -> Found:
+def _voted(row: Row, members: Sequence[Found], out: Path, study: Study) -> Found:
     waiting = [member.row.name for member in members if member.state != DONE]
     if waiting:
         return Found(row, f"waits for {', '.join(waiting)}")
@@ -177,49 +175,44 @@ def _voted(row: Row, members: Sequence[Found], out: Path, study: dict[str, Any])
     )
 
 
-def _searched(row: Row, seed: int, out: Path, study: dict[str, Any]) -> tuple[voting.Choice, dict[str, Any]]:
+def _searched(row: Row, seed: int, out: Path, study: Study) -> tuple[voting.Choice, SearchedVote]:
     """The vote that is best on the held-out folds with the networks of a seed, and the same for the table."""
     held = [
         predictions.together(
             [
-                predictions.read(out / "cells" / cell["key"] / "evaluations" / study["held_out_evaluation"])
-                for cell in study["cells"][name]
-                if cell["seed"] == seed
+                predictions.read(out / "cells" / each.key / "evaluations" / study.held_out_evaluation)
+                for each in study.cells[name]
+                if each.seed == seed
             ]
         )
         for name in row.vote.of
     ]
     ranked = voting.search(held)
     best = ranked[0]
-    return best, {
-        "members": [row.vote.of[i] for i in best.members],
-        "rule": best.rule,
-        "held_out_accuracy": best.accuracy,
-        "held_out_qwk": best.qwk,
-        "n": len(held[0].names),
-        "tried": len(ranked),
-    }
+    return best, SearchedVote(
+        members=tuple(row.vote.of[i] for i in best.members),
+        rule=best.rule,
+        held_out_accuracy=best.accuracy,
+        held_out_qwk=best.qwk,
+        n=len(held[0].names),
+        tried=len(ranked),
+    )
 
 
-def _sum_costs(members: Sequence[Found], every: bool) -> dict[str, Any]:
+def _sum_costs(members: Sequence[Found], every: bool) -> RowCost:
     """Of one training of each member, or of every one of them."""
-    costs = [member.cost for member in members]
-    counts = [len(cost["epochs"]) if every else 1 for cost in costs]
-    return {
-        **{
-            name: cells.total(
-                None if cost[name] is None else count * cost[name]
-                for cost, count in zip(costs, counts, strict=True)
-            )
-            for name in ("parameters", "macs", "train_minutes")
-        },
-        "peak_bytes": max(cost["peak_bytes"] or 0 for cost in costs) or None,
-        "machine": sorted({machine for cost in costs for machine in cost["machine"]}),
-        "init": ", ".join(dict.fromkeys(cost["init"] or "random" for cost in costs)),
-        "epochs": [],
-        "best_epoch": [],
-        "stopped": [],
-    }
+    costs = [(len(m.cost.epochs) if every else 1, m.cost) for m in members if m.cost is not None]
+    return RowCost(
+        parameters=cells.total(c.parameters and n * c.parameters for n, c in costs),
+        macs=cells.total(c.macs and n * c.macs for n, c in costs),
+        epochs=(),
+        best_epoch=(),
+        stopped=(),
+        train_minutes=cells.total(c.train_minutes and n * c.train_minutes for n, c in costs),
+        peak_bytes=max((c.peak_bytes or 0 for _, c in costs), default=0) or None,
+        machine=tuple(sorted({machine for _, c in costs for machine in c.machine})),
+        init=", ".join(dict.fromkeys(c.init or "random" for _, c in costs)),
+    )
 
 
 def _judge(found: Found, wanted: Sequence[Figure], *, draws: int) -> None:
@@ -277,41 +270,39 @@ def _of_confusion(sample: TaskSample) -> Callable[[FloatArray], dict[str, FloatA
     return evaluate
 
 
-def interval(drawn: FloatArray) -> tuple[float, float]:
-    """95 % interval of draws."""
-    low, high = percentile_interval(drawn)
-    return float(low), float(high)
+def figure_of(found: Found, figure: Figure) -> RowFigure:
+    """Mean over trainings, its interval over patients, and the range over trainings."""
+    low, high = percentile_interval(found.drawn[figure])
+    values = found.values[figure]
+    numbers = (float(np.mean(values)), float(low), float(high), min(values), max(values))
+    return RowFigure(*map(number, numbers))
 
 
 def differences(
     first: Found, second: Found, wanted: Sequence[Figure], *, draws: int = DRAWS
-) -> list[dict[str, Any]]:
+) -> tuple[Difference, ...]:
     """Second minus first on the knees that both graded, every draw of patients serving both.
 
     Returns:
-        By figure that both have: value, low, high, p; of accuracy with one seed each also McNemar's test.
+        One for each figure that both have.
     """
     both = [figure for figure in wanted if figure in first.values and figure in second.values]
     if any(answer.names != first.answers[0].names for answer in (*first.answers, *second.answers)):
         first, second = _on_common(first, second, both, draws=draws)
-    found = []
-    for figure in both:
-        drawn = second.drawn[figure] - first.drawn[figure]
-        low, high = interval(drawn)
-        entry: dict[str, Any] = {
-            "figure": f"{figure.task}.{figure.name}" + ("" if figure.grade is None else f".{figure.grade}"),
-            "first": float(np.mean(first.values[figure])),
-            "second": float(np.mean(second.values[figure])),
-            "value": float(np.mean(second.values[figure]) - np.mean(first.values[figure])),
-            "low": low,
-            "high": high,
-            "p": bootstrap_p(drawn),
-        }
-        if figure.name == "accuracy" and len(first.answers) == len(second.answers) == 1:
-            one, two = first.answers[0].sample(figure.task), second.answers[0].sample(figure.task)
-            entry["mcnemar_p"] = mcnemar(one.decided == one.truth, two.decided == two.truth).p
-        found.append(figures.to_json(entry))
-    return found
+    return tuple(_difference(first, second, figure) for figure in both)
+
+
+def _difference(first: Found, second: Found, figure: Figure) -> Difference:
+    drawn = second.drawn[figure] - first.drawn[figure]
+    low, high = percentile_interval(drawn)
+    one, two = (float(np.mean(found.values[figure])) for found in (first, second))
+    p = None
+    if figure.name == "accuracy" and len(first.answers) == len(second.answers) == 1:
+        samples = [found.answers[0].sample(figure.task) for found in (first, second)]
+        p = mcnemar(*(sample.decided == sample.truth for sample in samples)).p
+    values = (one, two, two - one, float(low), float(high), bootstrap_p(drawn))
+    first_, second_, value, bottom, top, chance = map(number, values)
+    return Difference(str(figure), first_, second_, value, bottom, top, chance, p)
 
 
 def _on_common(first: Found, second: Found, wanted: Sequence[Figure], *, draws: int) -> tuple[Found, Found]:
@@ -327,23 +318,22 @@ def _on_common(first: Found, second: Found, wanted: Sequence[Figure], *, draws: 
     return pair
 
 
-def oarsi(answer: Predictions, *, draws: int = DRAWS) -> list[dict[str, Any]]:
-    """The atlas features on the knees with readings, and reweighted to the KL grades of all knees.
-
-    Returns:
-        For each feature: task, number of knees and of those read, and by figure value and interval of both.
-    """
+def oarsi(answer: Predictions, *, draws: int = DRAWS) -> tuple[AtlasFeature, ...]:
+    """The atlas features on the knees with readings, and reweighted to the KL grades of all knees."""
     if "KL" not in answer.truth:
-        return []
-    entries = []
-    for feature in (task.name for task in FEATURES if task.name in answer.tasks):
-        truth, kl = answer.truth[feature], answer.truth["KL"]
-        about = (answer.decided[feature], truth)
+        return ()
+    features = []
+    for task in (task.name for task in FEATURES if task.name in answer.tasks):
+        truth, kl = answer.truth[task], answer.truth["KL"]
         read = truth != MISSING
-        classes = TASKS[feature].classes
-        entry: dict[str, Any] = {"task": feature, "n": len(truth), "n_read": int(read.sum())}
-        for name, mix in (("read", np.where(read, kl, MISSING)), ("reweighted", kl)):
-            judged = reweighted(*about, mix, answer.patients, classes, draws=draws)
-            entry[name] = {figure: estimate.to_json() for figure, estimate in judged.items()}
-        entries.append(entry)
-    return entries
+
+        def judged(mix: IntArray, task: str = task, truth: IntArray = truth) -> dict[str, Interval]:
+            about = (answer.decided[task], truth, mix, answer.patients, TASKS[task].classes)
+            return {
+                name: Interval(number(estimate.value), number(estimate.low), number(estimate.high))
+                for name, estimate in reweighted(*about, draws=draws).items()
+            }
+
+        as_read = judged(np.where(read, kl, MISSING))
+        features.append(AtlasFeature(task, len(truth), int(read.sum()), as_read, judged(kl)))
+    return tuple(features)

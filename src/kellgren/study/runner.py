@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import os
 import queue
@@ -17,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -25,16 +23,15 @@ from kellgren import data as datasets
 from kellgren.data import DataSet
 from kellgren.errors import BadRecipe
 from kellgren.evaluate.evaluation import count_test_look
-from kellgren.study import cells, plan, released
+from kellgren.study import cells, plan, records, released
 from kellgren.study.cells import Cell
 from kellgren.study.plan import Plan, Row
+from kellgren.study.records import STUDY, Failure, Job, Study, Training
 from kellgren.study.released import Released
-from kellgren.vocabulary import KL
-from kellgren.writing import write_json
+from kellgren.vocabulary import KL, MISSING, IntArray
 
 log = logging.getLogger("kellgren.study")
 
-STUDY: Final = "study.json"
 _LOOK_SECONDS: Final = 2.0
 _INTERRUPTED: Final = (-signal.SIGINT, -signal.SIGTERM)
 """Codes of workers that somebody ended: no failure, they go on next time."""
@@ -103,11 +100,11 @@ def run(chosen: Plan, settings: Settings) -> Path:
         if row.recipe:
             by_row[row.name] = _cells(row, settings, dataset, by_row.get(row.start, []))
     bundles = _released(chosen, settings, dataset)
-    folder, document = _document(chosen, settings, dataset, judged, by_row, bundles)
+    folder, study = _study(chosen, settings, dataset, judged, by_row, bundles)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / STUDY, document)
+    records.write(folder / STUDY, study)
     looks = count_test_look(folder, settings.split) if chosen.split == "val" else 0
-    evaluations = _evaluations(chosen, settings, dataset, judged, document["evaluation"])
+    evaluations = _evaluations(chosen, settings, dataset, judged, study.evaluation)
     for one in bundles:
         if one.row in wanted and settings.bundle:
             released.judge(one, evaluations, fold=settings.fold, test_looks=looks)
@@ -193,14 +190,14 @@ def _cells(row: Row, settings: Settings, dataset: DataSet, before: Sequence[Cell
     return made
 
 
-def _document(
+def _study(
     chosen: Plan,
     settings: Settings,
     dataset: DataSet,
     judged: DataSet,
     by_row: dict[str, list[Cell]],
     bundles: Sequence[Released],
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, Study]:
     """The folder of the plan's tables, and what they are made from."""
     name = f"{chosen.name}-{settings.size}"
     evaluation = cells.HELD_OUT if chosen.split == "held_out" else settings.split
@@ -208,34 +205,38 @@ def _document(
         evaluation = cells.evaluation_name(judged, settings.split)
         name += f"-on-{judged.root.resolve().name}"
     by = "" if settings.bundle else cells.BY_NETWORK
-    train = dataset.select(split="train")
-    document = {
-        "plan": json.loads(json.dumps(dataclasses.asdict(chosen))),
-        "size": settings.size,
-        "data": dataset.root.resolve().name,
-        "data_sha256": dataset.sha256(),
-        "test_data": None if settings.test_data is None else judged.root.resolve().name,
-        "split": "train" if evaluation == cells.HELD_OUT else settings.split,
-        "evaluation": evaluation + by,
-        "held_out_evaluation": cells.HELD_OUT + by,
-        "fold": settings.fold,
-        "train_kl": np.bincount(train.grades("KL").clip(0), minlength=KL.classes).tolist(),
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cells": {row: [_brief(cell) for cell in found] for row, found in by_row.items()}
-        | {one.row: [one.brief()] for one in bundles},
-    }
-    return settings.out / name, document
+    trained = {row: tuple(map(_training, made)) for row, made in by_row.items()}
+    study = Study(
+        plan=chosen,
+        size=settings.size,
+        data=dataset.root.resolve().name,
+        data_sha256=dataset.sha256(),
+        test_data=None if settings.test_data is None else judged.root.resolve().name,
+        split="train" if evaluation == cells.HELD_OUT else settings.split,
+        evaluation=evaluation + by,
+        held_out_evaluation=cells.HELD_OUT + by,
+        fold=settings.fold,
+        train_kl=_count(dataset.select(split="train").grades("KL")),
+        written=datetime.now(UTC).isoformat(timespec="seconds"),
+        cells=trained | {each.row: (each.training(),) for each in bundles},
+    )
+    return settings.out / name, study
 
 
-def _brief(cell: Cell) -> dict[str, Any]:
-    return {
-        "key": cell.key,
-        "seed": cell.seed,
-        "fold": cell.fold,
-        "epochs": cell.recipe.optimise.epochs,
-        "init": cell.initial_weights,
-        "recipe": cell.identity["recipe"],
-    }
+def _count(grades: IntArray) -> tuple[int, ...]:
+    """Knees of each KL grade, of those that were read."""
+    return tuple(np.bincount(grades[grades != MISSING], minlength=KL.classes).tolist())
+
+
+def _training(cell: Cell) -> Training:
+    return Training(
+        key=cell.key,
+        seed=cell.seed,
+        fold=cell.fold,
+        epochs=cell.recipe.optimise.epochs,
+        init=cell.initial_weights,
+        recipe=cell.identity.recipe,
+    )
 
 
 def _evaluations(
@@ -316,33 +317,32 @@ def _job(
     evaluations: dict[str, tuple[str, str]],
     looks: int,
     deadline: float,
-) -> dict[str, Any]:
-    """A `worker.Job` as JSON."""
-    return {
-        "recipe": cell.identity["recipe"],
-        "folder": str(cell.folder),
-        "data": str(dataset.root),
-        "seed": cell.seed,
-        "fold": cell.fold,
-        "init": cell.init,
-        "device": settings.device,
-        "evaluations": evaluations,
-        "test_looks": looks,
-        "deadline": deadline,
-        "bundle": settings.bundle,
-    }
+) -> Job:
+    return Job(
+        recipe=cell.identity.recipe,
+        folder=str(cell.folder),
+        data=str(dataset.root),
+        seed=cell.seed,
+        fold=cell.fold,
+        init=cell.init,
+        device=settings.device,
+        evaluations=evaluations,
+        test_looks=looks,
+        deadline=deadline,
+        bundle=settings.bundle,
+    )
 
 
-def _train(title: str, cell: Cell, job: dict[str, Any], share: list[int], stop: threading.Event) -> None:
+def _train(title: str, cell: Cell, job: Job, share: list[int], stop: threading.Event) -> None:
     """One worker from beginning to end; what it could not do is written down."""
     cells.describe(cell)
     if cell.before is not None and not (cell.before.folder / cells.COST).is_file():
         reason = f"cell {cell.before.key}, from which it starts, is not trained"
-        write_json(cell.folder / cells.FAILED, {"reason": reason, "code": None})
+        records.write(cell.folder / cells.FAILED, Failure(reason, None))
         log.warning("%s: %s", title, reason)
         return
     path = cell.folder / "job.json"
-    write_json(path, job)
+    records.write(path, job)
     started = time.monotonic()
     with (cell.folder / cells.LOG).open("a", encoding="utf-8") as stream:
         process = subprocess.Popen(  # noqa: S603 - ourselves
@@ -359,7 +359,7 @@ def _train(title: str, cell: Cell, job: dict[str, Any], share: list[int], stop: 
     minutes = (time.monotonic() - started) / 60
     if code:
         reason = _reason(cell, code)
-        write_json(cell.folder / cells.FAILED, {"reason": reason, "code": code})
+        records.write(cell.folder / cells.FAILED, Failure(reason, code))
         log.warning("%s failed after %.1f min: %s", title, minutes, reason)
         return
     cells.remove_scratch(cell)
@@ -368,23 +368,23 @@ def _train(title: str, cell: Cell, job: dict[str, Any], share: list[int], stop: 
 
 def _follow(title: str, cell: Cell, process: subprocess.Popen[bytes], stop: threading.Event) -> int:
     """Wait for a worker and report its epochs."""
-    told = len(cells.entries(cell.run))
+    told = len(cells.epochs(cell.run))
     while True:
         try:
             return process.wait(_LOOK_SECONDS)
         except subprocess.TimeoutExpired:
             if stop.is_set():
                 process.terminate()
-        for entry in cells.entries(cell.run)[told:]:
-            told = entry["epoch"]
+        for epoch in cells.epochs(cell.run)[told:]:
+            told = epoch.epoch
             log.info(
                 "%s: epoch %d/%d, score %.3f, %.0f s, %.0f min left",
                 title,
                 told,
                 cell.recipe.optimise.epochs,
-                entry["score"],
-                entry["seconds"],
-                entry.get("seconds_left", 0.0) / 60,
+                epoch.score,
+                epoch.seconds,
+                epoch.seconds_left / 60,
             )
 
 

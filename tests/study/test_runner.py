@@ -16,9 +16,8 @@ from contract import validate  # noqa: E402 - after the check that torch is ther
 from kellgren import data  # noqa: E402
 from kellgren.errors import BadDataset, BadRecipe  # noqa: E402
 from kellgren.model import bundle  # noqa: E402
-from kellgren.study import cell_process, cells, laboratory, plan, predictions, released, table  # noqa: E402
-from kellgren.study.laboratory import Settings  # noqa: E402
-from kellgren.writing import write_json  # noqa: E402
+from kellgren.study import cell_process, cells, plan, predictions, records, released, runner, table  # noqa: E402
+from kellgren.study.runner import Settings  # noqa: E402
 
 EPOCHS = 8
 
@@ -52,18 +51,24 @@ class Study:
 
     def cell(self, name):
         row = self.plan.row(name)
-        [cell] = laboratory._cells(row, self.settings, data.load(self.settings.data))
+        [cell] = runner._cells(row, self.settings, data.load(self.settings.data))
         return cell
 
 
+def built(folder, *, draws):
+    """`table.json` as it is written."""
+    table.build(folder, draws=draws)
+    return json.loads((folder / "table.json").read_text())
+
+
 def jobs(chosen, settings):
-    """Each row's job as the laboratory gives it to a worker."""
+    """Each row's job as the runner gives it to a worker."""
     dataset = data.load(settings.data)
-    evaluations = laboratory._evaluations(chosen, settings, dataset, dataset, "val")
+    evaluations = runner._evaluations(chosen, settings, dataset, dataset, "val")
     for row in chosen.rows:
         if row.recipe:
-            [cell] = laboratory._cells(row, settings, dataset)
-            yield row.name, cell, laboratory._job(cell, settings, dataset, evaluations, 0, 0.0)
+            [cell] = runner._cells(row, settings, dataset)
+            yield row.name, cell, runner._job(cell, settings, dataset, evaluations, 0, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +98,15 @@ def study(training_set, tmp_path_factory):
     settings = Settings(data=training_set, out=folder / "out", size="small", device="cpu")
     given = {name: (cell, job) for name, cell, job in jobs(chosen, settings)}
     code, before = _leave(*given["interrupted"])
-    cell_process.work(cell_process.Job(**given["other"][1]))
-    out = laboratory.run(chosen, settings)
-    return Study(settings, chosen, out, table.build(out, draws=100), code, before)
+    cell_process.work(given["other"][1])
+    out = runner.run(chosen, settings)
+    return Study(settings, chosen, out, built(out, draws=100), code, before)
 
 
 def _leave(cell, job):
     """Start a worker, and end it after its first epoch as the end of its parent does: without a farewell."""
     cells.describe(cell)
-    write_json(cell.folder / "job.json", job)
+    records.write(cell.folder / "job.json", job)
     with (cell.folder / cells.LOG).open("w") as log:
         process = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "kellgren.study.cell_process", str(cell.folder / "job.json")],
@@ -109,10 +114,10 @@ def _leave(cell, job):
             stderr=log,
         )
         until = time.monotonic() + 120
-        while not cells.entries(cell.run) and process.poll() is None and time.monotonic() < until:
+        while not cells.epochs(cell.run) and process.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
         process.stdin.close()
-        return process.wait(20), len(cells.entries(cell.run))
+        return process.wait(20), len(cells.epochs(cell.run))
 
 
 def with_bundle(study, bundle, **changes):
@@ -131,8 +136,8 @@ def with_bundle(study, bundle, **changes):
 
 def test_a_bundle_stands_beside_what_a_plan_trains(study):
     other = study.cell("other")
-    folder = laboratory.run(with_bundle(study, other.bundle), study.settings)
-    rows = {row["name"]: row for row in table.build(folder, draws=100)["rows"]}
+    folder = runner.run(with_bundle(study, other.bundle), study.settings)
+    rows = {row["name"]: row for row in built(folder, draws=100)["rows"]}
     trained = next(row for row in study.document["rows"] if row["name"] == "other")
     assert [row["state"] for row in rows.values()] == ["done"] * 3
     assert rows["released"]["figures"] == trained["figures"]
@@ -153,9 +158,9 @@ def test_a_bundle_stands_beside_what_a_plan_trains(study):
 
 def test_a_bundle_is_judged_once(study, monkeypatch):
     chosen = with_bundle(study, study.cell("other").bundle)
-    laboratory.run(chosen, study.settings)
+    runner.run(chosen, study.settings)
     monkeypatch.setattr("kellgren.evaluate.evaluation.evaluate", None)
-    laboratory.run(chosen, study.settings)
+    runner.run(chosen, study.settings)
 
 
 def test_the_same_graph_calibrated_anew_is_judged_anew(study, tmp_path):
@@ -177,16 +182,16 @@ def test_who_starts_from_another_waits_and_has_no_time_of_its_own(study, monkeyp
     seen = []
 
     def train(title, cell, job, share, stop):
-        seen.append((title, job["deadline"]))
+        seen.append((title, job.deadline))
         time.sleep(0.2 * (2 - cell.generation))
 
-    monkeypatch.setattr(laboratory, "_train", train)
+    monkeypatch.setattr(runner, "_train", train)
     first = study.cell("other")
     second = dataclasses.replace(first, before=first)
     third = dataclasses.replace(first, before=second)
     settings = dataclasses.replace(study.settings, parallel=3, minutes=1.0)
     jobs = [("third", third), ("first", first), ("second", second), ("also first", first)]
-    laboratory.carry_out(jobs, settings, data.load(settings.data), {})
+    runner.carry_out(jobs, settings, data.load(settings.data), {})
     assert {title for title, _ in seen[:2]} == {"first", "also first"}
     assert [title for title, _ in seen[2:]] == ["second", "third"]
     assert len({deadline for _, deadline in seen}) == 1
@@ -196,13 +201,13 @@ def test_a_bundle_is_not_judged_on_what_it_learned_from(study, tmp_path):
     bundle_ = study.cell("other").bundle
     settings = dataclasses.replace(study.settings, fold=1, out=tmp_path)
     with pytest.raises(BadRecipe, match="did not hold out fold 1"):
-        laboratory.run(with_bundle(study, bundle_), settings)
+        runner.run(with_bundle(study, bundle_), settings)
     for name, words in (
         ("locate", "no grader but a localiser"),
         ("joint", "did not hold out fold 0 of this"),
     ):
         with pytest.raises(BadRecipe, match=words):
-            laboratory.run(with_bundle(study, name), study.settings)
+            runner.run(with_bundle(study, name), study.settings)
 
 
 def states(study):
@@ -213,7 +218,7 @@ def test_an_interrupted_cell_goes_on(study):
     assert study.orphan_code == cell_process.ORPHANED
     assert 1 <= study.epochs_before < EPOCHS
     cell = study.cell("interrupted")
-    assert [entry["epoch"] for entry in cells.entries(cell.run)] == list(range(1, EPOCHS + 1))
+    assert [entry.epoch for entry in cells.epochs(cell.run)] == list(range(1, EPOCHS + 1))
     log = (cell.folder / cells.LOG).read_text()
     assert f"epoch {EPOCHS}/{EPOCHS}" in log
     assert log.count("epoch 1/") <= 1, "the first epoch was trained twice"  # its end may come before its word
@@ -230,8 +235,9 @@ def test_pictures_of_every_task(study):
     pytest.importorskip("matplotlib")
     from kellgren.study import plots
 
-    names = {path.name for path in plots.draw(study.document, study.folder)}
-    assert names == {"plots.png", "curves.png", "roc.png", "confusion.png", "confusion-FL.png"}
+    drawn = records.read(records.Table, study.folder / "table.json")
+    names = {path.name for path in plots.draw(drawn, study.folder)}
+    assert names == {"plot.png", "curves.png", "roc.png", "confusion.png", "confusion-FL.png"}
     assert all((study.folder / name).stat().st_size > 5_000 for name in names)
 
 
@@ -245,19 +251,19 @@ def test_a_row_goes_on_from_another(study):
     ]
     values = {"name": "starts", "title": "T", "source": "nobody", "figures": ["KL.accuracy"]}
     chosen = plan.from_dict({**values, "rows": rows}, size="small")
-    assert laboratory._wanted(chosen, ["again"]) == {"again", "other"}
-    out = laboratory.run(chosen, study.settings)
+    assert runner._wanted(chosen, ["again"]) == {"again", "other"}
+    out = runner.run(chosen, study.settings)
     other = study.cell("other")
     dataset = data.load(study.settings.data)
-    [again] = laboratory._cells(chosen.row("again"), study.settings, dataset, [other])
+    [again] = runner._cells(chosen.row("again"), study.settings, dataset, [other])
     plain = dataclasses.replace(chosen.row("again"), start="")
-    assert again.key != laboratory._cells(plain, study.settings, dataset)[0].key
+    assert again.key != runner._cells(plain, study.settings, dataset)[0].key
     assert again.generation == 1
     record = json.loads((again.run / "run.json").read_text())
     assert record["learned_before"] == [{"data_sha256": dataset.sha256(), "fold": 0}]
     told = bundle.load(str(again.bundle)).card.document["training"]["initial_weights"]
     assert told.startswith("run/best.pt ")
-    document = table.build(out, draws=100)
+    document = built(out, draws=100)
     state = {row["name"]: row["state"] for row in document["rows"]}
     assert (state["other"], state["again"]) == ("done", "done")
     assert "from which it starts, is not trained" in state["orphan"]
@@ -266,7 +272,7 @@ def test_a_row_goes_on_from_another(study):
     assert brief["init"] == f"toy of cell {other.key[:8]}, from random"
     seeded = dataclasses.replace(chosen.row("again"), seeds=(3,))
     with pytest.raises(BadRecipe, match="has no seed 3"):
-        laboratory._cells(seeded, study.settings, dataset, [other])
+        runner._cells(seeded, study.settings, dataset, [other])
 
 
 def test_a_failing_cell_is_one_failed_row(study):
@@ -290,8 +296,8 @@ def test_what_a_cell_holds(study):
     assert set(held.names) == fold
     cost = json.loads((cell.folder / cells.COST).read_text())
     validate("cost", cost)
-    for entry in cells.entries(cell.run):
-        validate("log", entry)
+    for line in (cell.run / "log.jsonl").read_text().splitlines():
+        validate("log", json.loads(line))
     assert cost["epochs"] == EPOCHS
     assert 50_000 < cost["parameters"] < 200_000
     assert cost["peak_bytes"] > 100 << 20
@@ -307,7 +313,7 @@ def test_operations_are_counted(study):
     values["views"]["joint"]["prepare"][1] |= {"height": 128, "width": 128}
     hardware = cell_process.hardware.choose("cpu")
     large = cell_process._cost(recipes.from_dict(values), cell.run, hardware)
-    assert 3.8 < large["macs"] / json.loads((cell.folder / cells.COST).read_text())["macs"] < 4.2
+    assert 3.8 < large.macs / json.loads((cell.folder / cells.COST).read_text())["macs"] < 4.2
 
 
 def test_a_searched_vote_says_what_it_chose(study):
@@ -327,11 +333,11 @@ def test_nothing_is_trained_twice(study, monkeypatch):
     def never(*arguments, **options):
         raise AssertionError("a worker was started")
 
-    monkeypatch.setattr(laboratory.subprocess, "Popen", never)
+    monkeypatch.setattr(runner.subprocess, "Popen", never)
     again = dataclasses.replace(study.settings, only=("interrupted", "both"))
-    assert laboratory.run(study.plan, again) == study.folder
+    assert runner.run(study.plan, again) == study.folder
     retitled = dataclasses.replace(study.plan, name="others", title="The same under another name")
-    assert laboratory.run(retitled, again) != study.folder
+    assert runner.run(retitled, again) != study.folder
 
 
 def test_a_cell_is_judged_on_another_data_set(study, phantom_set, monkeypatch):
@@ -341,13 +347,13 @@ def test_a_cell_is_judged_on_another_data_set(study, phantom_set, monkeypatch):
 
     def here(title, cell, job, share, stop):
         started.append(title)
-        cell_process.work(cell_process.Job(**job))
+        cell_process.work(job)
 
-    monkeypatch.setattr(laboratory, "_train", here)
-    folder = laboratory.run(study.plan, settings)
+    monkeypatch.setattr(runner, "_train", here)
+    folder = runner.run(study.plan, settings)
     assert started == ["other, seed 0"]
     assert folder.name == f"toys-small-on-{phantom_set.name}"
-    document = table.build(folder, draws=50)
+    document = built(folder, draws=50)
     done = {row["name"]: row["state"] for row in document["rows"]}
     assert done["other"] == "done"
     assert document["n"] == sum(knee.split == "val" for knee in data.load(phantom_set))
@@ -357,20 +363,18 @@ def test_a_cell_is_judged_on_another_data_set(study, phantom_set, monkeypatch):
 
 def test_out_of_time_keeps_the_epochs_there_are(study, tmp_path):
     job = next(job for name, _, job in jobs(study.plan, study.settings) if name == "interrupted")
-    late = cell_process.Job(
-        **job | {"folder": str(tmp_path / "late"), "deadline": time.time() - 1, "bundle": False}
-    )
+    late = dataclasses.replace(job, folder=str(tmp_path / "late"), deadline=time.time() - 1, bundle=False)
     with pytest.raises(BadRecipe, match="before the end of the first epoch"):
         cell_process.work(late)
     run = tmp_path / "stopped" / "run"
     run.mkdir(parents=True)
     (run / "log.jsonl").write_text('{"epoch": 1, "best": true}\n')
     cell_process._stop(run)
-    assert cells.entries(run)[-1]["stopped"] == "out of time"
+    assert cells.epochs(run)[-1].stopped == "out of time"
 
 
 def test_what_cannot_be_is_said_before_anything_is_trained(study, phantom_set):
-    run = laboratory.run
+    run = runner.run
     with pytest.raises(BadDataset, match="no knees in split 'test'"):
         run(study.plan, dataclasses.replace(study.settings, split="test"))
     with pytest.raises(BadRecipe, match="did you mean 'broken'"):
@@ -393,16 +397,16 @@ def test_every_knee_is_answered_by_the_network_that_left_it_out(study, monkeypat
 
     def here(title, cell, job, share, stop):
         started.append(title)
-        cell_process.work(cell_process.Job(**job))
+        cell_process.work(job)
 
-    monkeypatch.setattr(laboratory, "_train", here)
+    monkeypatch.setattr(runner, "_train", here)
     settings = dataclasses.replace(study.settings, bundle=False)
-    folder = laboratory.run(chosen, settings)
+    folder = runner.run(chosen, settings)
     assert started == ["crossed, seed 0, fold 1"], "of fold 0 it is the cell of `other`"
     train = data.load(settings.data).select(split="train")
-    [found] = table.build(folder, draws=50)["rows"]
+    [found] = built(folder, draws=50)["rows"]
     assert (found["state"], found["folds"]) == ("done", [0, 1])
     assert found["n"] == sum(knee.fold in (0, 1) for knee in train)
     absent = dataclasses.replace(chosen, rows=(dataclasses.replace(chosen.rows[0], folds=(0, 9)),))
     with pytest.raises(BadDataset, match="no knees in"):
-        laboratory.run(absent, settings)
+        runner.run(absent, settings)
