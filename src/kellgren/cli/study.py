@@ -6,7 +6,7 @@ import enum
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -110,8 +110,8 @@ def run(
     from kellgren.errors import require
 
     require("train", "studies")
-    from kellgren.study import runner, table
     from kellgren.study import plan as plans
+    from kellgren.study import runner, table
 
     for name in ("kellgren.study", "kellgren.train"):
         logging.getLogger(name).setLevel(logging.INFO)

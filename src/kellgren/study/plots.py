@@ -193,6 +193,8 @@ def draw_heat(
         BadDataset: If it is another data set, no study, or one that was judged on a test split.
         BadRecipe: If there is no such row.
     """
+    if not (folder / STUDY).is_file():
+        raise BadDataset("no study there", path=folder, remedy=f"give the folder that holds {STUDY}")
     study = records.read(Study, folder / STUDY)
     _check(study, dataset, folder)
     wanted = [study.plan.row(name) for name in only] or study.plan.rows
