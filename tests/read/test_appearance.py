@@ -148,7 +148,7 @@ def colour(share):
 
 
 def test_colour_is_read_by_its_luminance_and_flagged_where_it_is_more_than_a_mark():
-    assert colour(0.2).flags == ("the image is in colour (20% of it); its luminance was graded",)
+    assert colour(0.2).flags == ("the image is in colour (20% of it): its luminance was graded",)
     assert colour(0.2).pixels[0, 0] == pytest.approx(0.299 * 255, abs=0.01)
     small = colour(0.008)
     assert small.flags == ()

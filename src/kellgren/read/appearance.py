@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren.errors import UnreadableImage
+from kellgren.read.bands import in_bands
 from kellgren.read.lut import read_lut
 from kellgren.read.tags import Header
 
@@ -47,7 +48,7 @@ def apply_tone_curve(
     hardly any grey values: it belongs to other pixels.
 
     Args:
-        values: (H, W) modality values.
+        values: (H, W) modality values, which are overwritten.
         header: The header.
         notes: Gets what was done.
 
@@ -70,15 +71,15 @@ def _apply_lut(values: npt.NDArray[np.float32], item: Header, notes: list[str]) 
     except UnreadableImage:
         notes.append("the header's VOI LUT is incomplete and was left out")
         return values
-    places = table.index(values)
     outputs = table.values.astype(np.float32)
-    steps = np.diff(outputs[int(places.min()) : int(places.max()) + 1])
+    first, last = table.index(np.array([values.min(), values.max()]))
+    steps = np.diff(outputs[first : last + 1])
     monotone = bool((steps >= 0).all() or (steps <= 0).all())
-    if not monotone or np.unique(outputs[_sample(places)]).size < _FEWEST_LEVELS:
+    if not monotone or np.unique(outputs[table.index(_sample(values))]).size < _FEWEST_LEVELS:
         notes.append("the header's VOI LUT does not fit the pixels and was left out")
         return values
     notes.append("the header's VOI LUT was applied")
-    return outputs[places]
+    return in_bands(values, lambda band: outputs[table.index(band)], out=values)
 
 
 def _apply_sigmoid(
@@ -89,13 +90,16 @@ def _apply_sigmoid(
     if not centre or not width or not abs(centre[0]) < _FARTHEST or not 1 / _FARTHEST < width[0] < _FARTHEST:
         notes.append("the header's sigmoid window is not usable and was left out")
         return values
-    exponent = np.clip((values - np.float32(centre[0])) * np.float32(-4 / width[0]), -60, 60)
-    curved = np.float32(_FULL) / (1 + np.exp(exponent, dtype=np.float32))
-    if np.unique(np.rint(_sample(curved))).size < _FEWEST_LEVELS:
+
+    def curve(band: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        exponent = np.clip((band - np.float32(centre[0])) * np.float32(-4 / width[0]), -60, 60)
+        return np.asarray(np.float32(_FULL) / (1 + np.exp(exponent, dtype=np.float32)), np.float32)
+
+    if np.unique(np.rint(curve(_sample(values)))).size < _FEWEST_LEVELS:
         notes.append("the header's sigmoid window does not fit the pixels and was left out")
         return values
     notes.append("the header's sigmoid window was applied")
-    return np.asarray(curved, dtype=np.float32)
+    return in_bands(values, curve, out=values)
 
 
 def from_intensity(
@@ -113,7 +117,7 @@ def from_intensity(
     (PS3.3 C.8.11.3.1.2). What a film shows is the attenuation, the negative logarithm of the intensity.
 
     Args:
-        values: (H, W) modality values.
+        values: (H, W) modality values, which are overwritten.
         header: The header.
         photometric: By Photometric Interpretation; used where there is no sign.
         bits: Stored bits: where values fall with the intensity, no intensity is their largest number.
@@ -139,16 +143,20 @@ def from_intensity(
     if header.text("PixelIntensityRelationship") not in ("LIN", "SQRT"):
         return values, by_sign
     largest = max(float(values.max()), (1 << bits) - 1)
-    intensity = values.copy() if by_sign == "MONOCHROME1" else np.float32(largest) - values
-    top = float(intensity.max())
+    falls = by_sign != "MONOCHROME1"
+    top = largest - float(values.min()) if falls else float(values.max())
     if top <= 0:
         return values, by_sign
     notes.append("values linear in the exposure were brought to their logarithm")
-    np.maximum(intensity, np.float32(top / _DYNAMIC_RANGE), out=intensity)
-    return -np.log(intensity), "MONOCHROME2"
+
+    def attenuation(band: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        intensity = np.float32(largest) - band if falls else band
+        return -np.log(np.maximum(intensity, np.float32(top / _DYNAMIC_RANGE)))
+
+    return in_bands(values, attenuation, out=values), "MONOCHROME2"
 
 
-def _sample(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _sample(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """About `_SAMPLE` values on a regular grid."""
     step = max(1, math.isqrt(max(1, values.size // _SAMPLE)))
     return values[::step, ::step]

@@ -98,7 +98,7 @@ def apply_palette(
 def _judge(coloured: float, notes: list[str], flags: list[str]) -> None:
     """Say how much of the image is in colour."""
     if coloured > _MARKS:
-        flags.append(f"the image is in colour ({coloured:.0%} of it); its luminance was graded")
+        flags.append(f"the image is in colour ({coloured:.0%} of it): its luminance was graded")
     elif coloured > 0:
         notes.append("coloured marks on the image were read by their luminance")
     else:

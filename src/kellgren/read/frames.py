@@ -16,6 +16,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from kellgren.errors import UnreadableImage, missing
+from kellgren.read.bands import bands
 from kellgren.read.codestream import (
     DAMAGED,
     check_jpeg,
@@ -372,6 +373,10 @@ def _own_bits(
     width = stored.dtype.itemsize * 8
     if width <= layout.stored:
         return stored, layout
+    least, most = int(stored.min()), int(stored.max())
+    half = 1 << (layout.stored - 1)
+    if low == 0 and ((-half <= least and most < half) if layout.signed else most < 2 * half):
+        return stored, layout
     words = stored.view(f"u{width // 8}") if stored.dtype.isnative else stored.astype(f"u{width // 8}")
     cut = (words >> low) & ((1 << layout.stored) - 1)
     if layout.signed:
@@ -379,9 +384,8 @@ def _own_bits(
         shift = width - layout.stored
         cut = (cut << shift).view(f"i{width // 8}") >> shift
     whole = (words.view(f"i{width // 8}") if layout.signed else words) >> low
-    above = words >> (low + layout.stored) if low + layout.stored < width else np.zeros(1, words.dtype)
     # A sign that was not carried into the bits above it is as good as one that was.
-    if not above.any() or np.array_equal(cut, whole):
+    if int(words.max()) >> (low + layout.stored) == 0 or np.array_equal(cut, whole):
         return cut, layout
     if parsed.overlay_bits:
         notes.append("an overlay in unused bits of the pixels was cut off")
@@ -396,5 +400,9 @@ def _own_bits(
 
 def _roughness(values: npt.NDArray[Any]) -> float:
     """Sum of the steps between neighbours."""
-    wide = values.astype(np.int32)
-    return float(sum(np.abs(np.diff(wide, axis=axis)).sum(dtype=np.float64) for axis in (0, 1)))
+    total = 0.0
+    for rows in bands(values):
+        wide = values[rows.start : rows.stop + 1].astype(np.int32)  # with the next band's first row
+        total += float(np.abs(np.diff(wide, axis=0)).sum(dtype=np.float64))
+        total += float(np.abs(np.diff(wide[: rows.stop - rows.start], axis=1)).sum(dtype=np.float64))
+    return total

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren.errors import UnreadableImage
+from kellgren.read.bands import bands, in_bands
 from kellgren.read.lut import read_lut
 from kellgren.read.pixel_layout import PixelLayout
 from kellgren.read.tags import Header
@@ -30,7 +31,8 @@ def apply_modality(stored: npt.NDArray[Any], header: Header, layout: PixelLayout
     sequence = header.items("ModalityLUTSequence")
     if sequence:
         table = read_lut(sequence[0], "LUTDescriptor", "LUTData", signed=layout.signed, name="Modality LUT")
-        return table.values.astype(np.float32)[table.index(stored)]
+        outputs = table.values.astype(np.float32)
+        return in_bands(stored, lambda band: outputs[table.index(band)])
     slope = header.numbers("RescaleSlope") or (1.0,)
     intercept = header.numbers("RescaleIntercept") or (0.0,)
     # Not finite, or beyond single precision for some stored value.
@@ -39,7 +41,7 @@ def apply_modality(stored: npt.NDArray[Any], header: Header, layout: PixelLayout
     if slope[0] == 1 and intercept[0] == 0:
         return stored.astype(np.float32)
     # In double precision: a large intercept would eat the small differences in single precision.
-    return (stored * slope[0] + intercept[0]).astype(np.float32)
+    return in_bands(stored, lambda band: band * slope[0] + intercept[0])
 
 
 def padding_mask(
@@ -66,5 +68,7 @@ def padding_mask(
         ends = [e - whole if e >= half else e for e in ends]
     else:
         ends = [e + whole if e < 0 else e for e in ends]
-    mask = (stored >= min(ends)) & (stored <= max(ends))
+    mask = np.empty(stored.shape, np.bool_)
+    for rows in bands(stored):
+        mask[rows] = (stored[rows] >= min(ends)) & (stored[rows] <= max(ends))
     return mask if mask.any() else None

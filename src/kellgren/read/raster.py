@@ -249,5 +249,5 @@ def _luminance(rgb: npt.NDArray[np.uint8], flags: list[str]) -> npt.NDArray[np.f
     if not coloured:
         return rgb[..., 0].astype(np.float32)
     if strongly > _COLOUR_SHARE * grey.size:
-        flags.append(f"the image is in colour ({strongly / grey.size:.0%} of it); its luminance was graded")
+        flags.append(f"the image is in colour ({strongly / grey.size:.0%} of it): its luminance was graded")
     return grey
