@@ -23,7 +23,7 @@ from kellgren import data, locate
 from kellgren.evaluate.intervals import bootstrap, percentile_interval
 from kellgren.locate import boxes
 from kellgren.parallel import processors
-from kellgren.train.contour.material import TABLE, read_table
+from kellgren.train.contour.crops import TABLE, read_table
 from kellgren.train.localiser import compose, films
 
 SEED = 5

@@ -29,7 +29,7 @@ from kellgren.measure.frame import smooth
 from kellgren.model import steps
 from kellgren.read import read_bytes
 from kellgren.standardise import standardise
-from kellgren.train.contour.material import TABLE, read_table
+from kellgren.train.contour.crops import TABLE, read_table
 from kellgren.vocabulary import FloatArray, Image
 
 Grey = npt.NDArray[np.uint8]

@@ -35,13 +35,16 @@ from kellgren.evaluate.detection import FilmResult, figures, judge
 from kellgren.evaluate.intervals import bootstrap, percentile_interval
 from kellgren.read import read_bytes
 from kellgren.standardise import standardise
-from kellgren.train.localiser import detector as detectors
 from kellgren.train.localiser import films
-from kellgren.train.localiser.detector import Detector
-from kellgren.train.localiser.material import BoxedFilm
+from kellgren.train.localiser.boxed_film import BoxedFilm
+from kellgren.train.localiser.compared import detector as detectors
+from kellgren.train.localiser.compared.detector import Detector
 from kellgren.train.localiser.recipe import Material
 from kellgren.train.run import commit
 from kellgren.vocabulary import FloatArray
+
+FILM_FOLDS: Final = 3
+"""Folds of the real films: every third film, in name order, is one."""
 
 HELD_OUT_SEED: Final = 7001
 """Films are drawn from it plus `--seed`, away from the seeds that trainings use."""
@@ -198,13 +201,13 @@ def real(options: argparse.Namespace) -> Sample:
         for fold in options.folds
     }
     for index, film in enumerate(load_films(options.real)):
-        if index % films.FILM_FOLDS in by_fold:
+        if index % FILM_FOLDS in by_fold:
             pixels = standardise(read_bytes(film.image.read_bytes(), film.name)).pixels
             unknown = np.full((len(film.boxes), 6, 2), np.nan)
             shown.append(BoxedFilm(film.name, pixels, film.boxes, unknown))
-            judges.append(by_fold[index % films.FILM_FOLDS])
+            judges.append(by_fold[index % FILM_FOLDS])
     name = "real, held out"
-    if len(options.folds) < films.FILM_FOLDS:
+    if len(options.folds) < FILM_FOLDS:
         name += f", fold {' '.join(map(str, options.folds))}"
     return Sample(name, shown, lambda film: film.name, lambda i: judges[i])
 
@@ -219,7 +222,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--detector", action="append", required=True, metavar="NAME=PATH")
     parser.add_argument("--real", type=Path, help="Folder of real films with boxes.csv.")
     parser.add_argument("--held-out", action="append", default=[], metavar="NAME=PATH_WITH_{fold}")
-    parser.add_argument("--folds", type=int, nargs="+", default=list(range(films.FILM_FOLDS)))
+    parser.add_argument("--folds", type=int, nargs="+", default=list(range(FILM_FOLDS)))
     parser.add_argument("--scenes", type=int, default=4, help="Composed films of each patient.")
     parser.add_argument("--controls", type=int, default=500, help="Most composed films without a joint.")
     parser.add_argument("--simulated", type=int, default=120)

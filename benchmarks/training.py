@@ -26,10 +26,10 @@ import torch
 
 from kellgren import data, simulate
 from kellgren.train import hardware
-from kellgren.train.graders import batches, losses, networks
+from kellgren.train.graders import batches, losses, networks, training
 from kellgren.train.graders import recipe as recipes
-from kellgren.train.graders.session import Session
-from kellgren.train.run import Run, silent
+from kellgren.train.run import Run
+from kellgren.train.session import Session
 
 
 def spent(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
@@ -42,13 +42,17 @@ def spent(work: Callable[[], object], device: torch.device) -> tuple[float, floa
 
 
 def bare(
-    session: Session, views: tuple[torch.Tensor, ...], grades: dict[str, torch.Tensor], steps: int
+    run: Run[recipes.Recipe],
+    session: Session[networks.KneeNet, batches.Batch],
+    views: tuple[torch.Tensor, ...],
+    grades: dict[str, torch.Tensor],
+    steps: int,
 ) -> None:
     """Forward, loss, backward and step on the same batch again and again."""
     for _ in range(steps):
-        with session.run.hardware.autocast():
+        with run.hardware.autocast():
             raw = session.net(*views)
-        losses.multi_task(raw, grades, session.run.recipe).backward()
+        losses.multi_task(raw, grades, run.recipe).backward()
         session.optimiser.step()
         session.optimiser.zero_grad(set_to_none=True)
 
@@ -60,23 +64,23 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> None:
     every = data.load(folder)
     needed = options.steps * recipe.optimise.batch
     chosen = (every.knees * -(-needed // len(every)))[:needed]  # few knees serve several times
-    run = Run(recipe, replace(every, knees=chosen), folder, -1, 0, None, place)
+    run = Run(recipe, replace(every, knees=chosen), folder, -1, 0, place)
     started = time.perf_counter()
     crops = batches.preload(run.dataset, replace(recipe, sampling="natural"), threads=place.threads)
     preloading = (time.perf_counter() - started) / needed
     crops = crops.to(place.device)
-    session = Session(run, networks.build(recipe, init=None), steps_per_epoch=options.steps)
     run = replace(run, recipe=replace(recipe, sampling="natural"))
-    session.run = run
+    stage = training.stage(run, networks.build(recipe, init=None))
+    session = Session(run, stage, training.data(run, crops))
     session.epoch = recipe.optimise.epochs - 1  # the last phase: everything learns
     batch = next(batches.training_batches(crops, run.recipe, seed=0, epoch=0))
     views, grades = place.place(batch.views), batch.grades
-    session.train_epoch(crops, silent)
+    session.train_epoch()
     shares = []
     for number in range(options.rounds):
         session.epoch = recipe.optimise.epochs - 1
-        whole = spent(lambda: session.train_epoch(crops, silent), place.device)
-        alone = spent(lambda: bare(session, views, grades, options.steps), place.device)
+        whole = spent(lambda: session.train_epoch(), place.device)
+        alone = spent(lambda: bare(run, session, views, grades, options.steps), place.device)
         shares.append((alone[0] / whole[0], alone[1] / whole[1]))
         print(
             f"{name} round {number + 1}: training {needed / whole[0]:.1f} images/s, "

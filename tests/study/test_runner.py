@@ -18,6 +18,7 @@ from kellgren.errors import BadDataset, BadRecipe  # noqa: E402
 from kellgren.model import bundle  # noqa: E402
 from kellgren.study import cell_process, cells, plan, predictions, records, released, runner, table  # noqa: E402
 from kellgren.study.runner import Settings  # noqa: E402
+from kellgren.train.folder import read_log  # noqa: E402
 
 EPOCHS = 8
 
@@ -114,10 +115,10 @@ def _leave(cell, job):
             stderr=log,
         )
         until = time.monotonic() + 120
-        while not cells.epochs(cell.run) and process.poll() is None and time.monotonic() < until:
+        while not read_log(cell.run) and process.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
         process.stdin.close()
-        return process.wait(20), len(cells.epochs(cell.run))
+        return process.wait(20), len(read_log(cell.run))
 
 
 def with_bundle(study, bundle, **changes):
@@ -218,7 +219,7 @@ def test_an_interrupted_cell_goes_on(study):
     assert study.orphan_code == cell_process.ORPHANED
     assert 1 <= study.epochs_before < EPOCHS
     cell = study.cell("interrupted")
-    assert [entry.epoch for entry in cells.epochs(cell.run)] == list(range(1, EPOCHS + 1))
+    assert [entry.epoch for entry in read_log(cell.run)] == list(range(1, EPOCHS + 1))
     log = (cell.folder / cells.LOG).read_text()
     assert f"epoch {EPOCHS}/{EPOCHS}" in log
     assert log.count("epoch 1/") <= 1, "the first epoch was trained twice"  # its end may come before its word
@@ -368,9 +369,9 @@ def test_out_of_time_keeps_the_epochs_there_are(study, tmp_path):
         cell_process.work(late)
     run = tmp_path / "stopped" / "run"
     run.mkdir(parents=True)
-    (run / "log.jsonl").write_text('{"epoch": 1, "best": true}\n')
+    (run / "log.jsonl").write_text('{"epoch": 1, "loss": 1.0, "seconds": 2.0, "score": 0.5, "best": true}\n')
     cell_process._stop(run)
-    assert cells.epochs(run)[-1].stopped == "out of time"
+    assert read_log(run)[-1].stopped == "out of time"
 
 
 def test_what_cannot_be_is_said_before_anything_is_trained(study, phantom_set):

@@ -15,9 +15,9 @@ torch = pytest.importorskip("torch")
 
 from kellgren.errors import BadRecipe  # noqa: E402 - after the check that torch is there
 from kellgren.train import hardware  # noqa: E402
-from kellgren.train.graders import train  # noqa: E402
+from kellgren.train.graders import training  # noqa: E402
 from kellgren.train.graders.recipe import Augment, Phase, View  # noqa: E402
-from kellgren.train.run import Run  # noqa: E402
+from kellgren.train.run import Run, silent  # noqa: E402
 
 if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
     pytest.skip("this torch has no gloo", allow_module_level=True)
@@ -129,7 +129,7 @@ def test_a_batch_that_cannot_be_shared_is_said(recipe, tmp_path, half_read):
 
     alone = hardware.choose("cpu")
     with pytest.raises(BadRecipe, match=r"optimise\.batch is 4, which 3 processes cannot share"):
-        train.train(Run(recipe, load(half_read), tmp_path / "run", 0, 0, None, replace(alone, world=3)))
+        training.train(Run(recipe, load(half_read), tmp_path / "run", 0, 0, replace(alone, world=3)))
 
 
 def test_each_process_gets_its_share_of_the_processors(monkeypatch):
@@ -150,9 +150,7 @@ def test_only_graders_are_trained_by_several_processes(tmp_path, half_read):
     from kellgren.train import kinds
     from kellgren.train.graders import recipe as recipes
 
-    request = kinds.Request(
-        load(half_read), None, tmp_path, 0, 0, None, replace(hardware.choose("cpu"), world=2)
-    )
-    chosen = kinds.from_dict(recipes.document("contour", size="small"))
+    recipe = kinds.from_dict(recipes.document("contour", size="small"))
+    run = Run(recipe, load(half_read), tmp_path, 0, 0, replace(hardware.choose("cpu"), world=2))
     with pytest.raises(BadRecipe, match="'contour' is trained by one process"):
-        kinds.train(chosen, request, resume=False, track=lambda items, *_: iter(items))
+        kinds.train(run, resume=False, track=silent)

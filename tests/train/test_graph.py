@@ -126,13 +126,13 @@ def test_inputs_are_views_and_only_linear_heads_have_maps(tiny_recipe, tmp_path)
     torch.manual_seed(0)
     net = with_random_statistics(networks.build(recipe, init=None))
     views = [inputs(4, channels=3, seed=3)]
-    graph.export(net, recipe, views, tmp_path / "g.onnx")
+    export.export(net, recipe, views, tmp_path / "g.onnx")
     names, outputs, kinds = described(tmp_path / "g.onnx")
     assert names == ["colour"]
     assert outputs == ["logits_KL", "logits_OA", "maps_OA", "embedding"]
     assert kinds == {onnx.TensorProto.FLOAT}
-    assert graph.largest_difference(net, recipe, tmp_path / "g.onnx", views) <= export.PARITY
-    probabilities = graph.probabilities(net, recipe, views)
+    assert export.largest_difference(net, recipe, tmp_path / "g.onnx", views) <= export.PARITY
+    probabilities = export.probabilities(net, recipe, views)
     assert probabilities["KL"].shape == (4, 5)
     torch.testing.assert_close(probabilities["KL"].sum(1), torch.ones(4))
 
@@ -162,18 +162,18 @@ def test_several_inputs_of_different_sizes(tiny_recipe, tmp_path):
     net = TwoViews()
     graph.round_weights(net)
     views = [torch.rand(5, 1, 12, 8), torch.rand(5, 3, 6, 7)]
-    graph.export(net, recipe, views, tmp_path / "g.onnx")
+    export.export(net, recipe, views, tmp_path / "g.onnx")
     names, outputs, kinds = described(tmp_path / "g.onnx")
     assert (names, outputs) == (["left", "right"], ["logits_KL", "embedding"])
     assert kinds == {onnx.TensorProto.FLOAT16}
-    assert graph.largest_difference(net, recipe, tmp_path / "g.onnx", views) < 1e-6
+    assert export.largest_difference(net, recipe, tmp_path / "g.onnx", views) < 1e-6
     import onnxruntime as ort
 
     session = ort.InferenceSession(tmp_path / "g.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(["logits_KL"], {"left": views[0].numpy(), "right": views[1].numpy()})
     np.testing.assert_allclose(found, net(*views)["KL"].detach().numpy(), atol=1e-5)
     swapped = [views[0].flip(0), views[1]]
-    assert graph.largest_difference(net, recipe, tmp_path / "g.onnx", swapped) < 1e-6
+    assert export.largest_difference(net, recipe, tmp_path / "g.onnx", swapped) < 1e-6
 
 
 def test_operations_of_a_graph_by_hand():

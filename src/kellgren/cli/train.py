@@ -81,30 +81,17 @@ def train(
     from kellgren.errors import BadRecipe
     from kellgren.train import hardware, kinds
     from kellgren.train.graders import recipe as recipes
+    from kellgren.train.run import Run
     from kellgren.writing import locked
 
     # hours of silence are worse than a line per epoch
     logging.getLogger("kellgren.train").setLevel(logging.INFO)
     parsed = kinds.from_dict(recipes.override(recipes.document(recipe, size=size.value), assignments or []))
-    if not isinstance(parsed, recipes.Recipe) and init is not None:
-        raise BadRecipe(f"{parsed.name!r} starts from random weights", remedy="leave --init out")
     if not isinstance(parsed, kinds.FILM_RECIPES) and films is not None:
         raise BadRecipe(f"{parsed.name!r} learns from crops alone", remedy="leave --films out")
     place = hardware.choose(device)
+    run = Run(parsed, datasets.load(data), out, parse_fold(fold), seed, place, init=init, films=films)
     with contextlib.nullcontext() if place.rank else locked(out):
-        written = kinds.train(
-            parsed,
-            kinds.Request(
-                data=datasets.load(data),
-                films=films,
-                out=out,
-                fold=parse_fold(fold),
-                seed=seed,
-                init=init,
-                hardware=place,
-            ),
-            resume=resume,
-            track=terminal.track,
-        )
+        written = kinds.train(run, resume=resume, track=terminal.track)
     if not place.rank:
         terminal.say(f"-> {written}")

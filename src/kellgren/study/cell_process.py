@@ -5,7 +5,6 @@ A crash is one failed row, and the memory of a training is given back when it en
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -30,14 +29,13 @@ from kellgren.parallel import processors
 from kellgren.study import cells, records
 from kellgren.study.predictions import write_probabilities
 from kellgren.study.records import Cost, Job
-from kellgren.train import hardware
-from kellgren.train.checkpoint import BEST, LAST
-from kellgren.train.graders import batches, export, held_out, networks
+from kellgren.train import checkpoint, folder, hardware
+from kellgren.train.folder import BEST, LAST
+from kellgren.train.graders import batches, export, held_out, networks, training
 from kellgren.train.graders import recipe as recipes
-from kellgren.train.graders import train as training
 from kellgren.train.graders.recipe import Recipe
 from kellgren.train.hardware import Hardware
-from kellgren.train.run import LOG, Run, silent
+from kellgren.train.run import Run, silent
 from kellgren.writing import locked, whole_folder
 
 log = logging.getLogger("kellgren.train.study")
@@ -103,7 +101,7 @@ def _train(job: Job, recipe: Recipe, dataset: DataSet, run: Path, chosen: Hardwa
                 raise OutOfTime
             yield item
 
-    asked = Run(recipe, dataset, run, job.fold, job.seed, job.init, chosen)
+    asked = Run(recipe, dataset, run, job.fold, job.seed, chosen, init=job.init)
     try:
         training.train(asked, resume=(run / LAST).is_file(), track=track)
     except OutOfTime:
@@ -112,12 +110,10 @@ def _train(job: Job, recipe: Recipe, dataset: DataSet, run: Path, chosen: Hardwa
 
 def _stop(run: Path) -> None:
     """Let a run end with the epochs it has; its log says that time ran out."""
-    log, seen = run / LOG, len(cells.epochs(run))
-    if not seen:
+    entries = folder.read_log(run)
+    if not entries:
         raise BadRecipe("time ran out before the end of the first epoch", path=run)
-    lines = log.read_text(encoding="utf-8").splitlines()[:seen]
-    lines[-1] = json.dumps(json.loads(lines[-1]) | {"stopped": "out of time"})
-    log.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    folder.write_log(run, [*entries[:-1], entries[-1].model_copy(update={"stopped": "out of time"})])
 
 
 def _cost(recipe: Recipe, run: Path, chosen: Hardware) -> Cost:
@@ -131,19 +127,19 @@ def _cost(recipe: Recipe, run: Path, chosen: Hardware) -> Cost:
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         net(*views)
-    seen = cells.epochs(run)
+    entries = folder.read_log(run)
     return Cost(
         parameters=networks.count_parameters(net),
         macs=counter.get_total_flops() // 2,
-        epochs=len(seen),
-        best_epoch=max(seen, key=lambda epoch: (epoch.best, epoch.epoch)).epoch,
-        train_seconds=round(sum(epoch.seconds for epoch in seen), 1),
+        epochs=len(entries),
+        best_epoch=folder.best_epoch(entries),
+        train_seconds=round(sum(entry.seconds for entry in entries), 1),
         peak_bytes=_peak(chosen),
         machine=chosen.name,
         input=sizes,
         epochs_planned=recipe.optimise.epochs,
-        stopped=seen[-1].stopped,
-        images_per_s=float(np.median([epoch.images_per_s for epoch in seen])),
+        stopped=entries[-1].stopped,
+        images_per_s=float(np.median([entry.images_per_s for entry in entries])),
     )
 
 
@@ -177,7 +173,7 @@ def _evaluate(bundle: Path, dataset: DataSet, split: str, out: Path, test_looks:
 def _answer(recipe: Recipe, run: Path, dataset: DataSet, out: Path, chosen: Hardware) -> None:
     """What the network itself says, with neither calibration nor test-time looks."""
     net = networks.build(recipe, init=None)
-    net.load_state_dict(torch.load(run / BEST, weights_only=True, map_location="cpu")["model"])
+    net.load_state_dict(checkpoint.load_weights(run / BEST)[0])
     net = net.to(chosen.device)
     crops = batches.preload(dataset, recipe, threads=chosen.threads).to(chosen.device)
     logits = held_out.predict_logits(net, crops, recipe, chosen)

@@ -12,20 +12,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-
 from kellgren.data import DataSet
 from kellgren.errors import BadRecipe
 from kellgren.model import bundle as bundles
 from kellgren.study import records
-from kellgren.study.records import Epoch, Failure, Identity
-from kellgren.train import checkpoint
+from kellgren.study.records import Failure, Identity
+from kellgren.train import folder as run_folder
 from kellgren.train.documents import Document
 from kellgren.train.graders import recipe as recipes
 from kellgren.train.graders.recipe import Recipe
@@ -178,7 +176,7 @@ def holds(init: str, recipe: Recipe) -> bool:
     Raises:
         BadRecipe: If there is no such file or folder, or it is a training run.
     """
-    if checkpoint.of(init) is not None:
+    if run_folder.trained(init) is not None:
         raise BadRecipe(
             "a study's rows start alike, from ImageNet weights or at random, not from a trained network",
             path=Path(init),
@@ -219,25 +217,9 @@ def evaluation_name(dataset: DataSet, split: str) -> str:
     return f"{split}-of-{dataset.root.resolve().name}-{dataset.sha256()[:8]}"
 
 
-def epochs(run: Path) -> list[Epoch]:
-    """The epochs of a run so far; a line that is just being written is left for the next look."""
-    path, kind = run / "log.jsonl", TypeAdapter(Epoch)
-    seen: list[Epoch] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            seen.append(kind.validate_json(line))
-        except ValidationError:
-            break
-    return seen
-
-
 def finished(run: Path, planned: int) -> bool:
     """Whether a run has seen its last epoch, so that only its bundle is missing."""
-    return (run / checkpoint.BEST).is_file() and _ended(epochs(run), planned)
-
-
-def _ended(seen: Sequence[Epoch], planned: int) -> bool:
-    return bool(seen) and (len(seen) >= planned or seen[-1].stopped is not None)
+    return (run / run_folder.BEST).is_file() and run_folder.finished(run_folder.read_log(run), planned)
 
 
 def describe(cell: Cell) -> None:
@@ -260,14 +242,14 @@ def status(folder: Path, evaluation: str, planned: int) -> str:
         return "done"
     if (folder / FAILED).is_file():
         return f"failed: {records.read(Failure, folder / FAILED).reason}"
-    seen = epochs(folder / RUN)
-    if _ended(seen, planned):
+    entries = run_folder.read_log(folder / RUN)
+    if run_folder.finished(entries, planned):
         return "trained, not graded yet"
-    if seen or (folder / RUN).is_dir():
-        return f"begun: {len(seen)} of {planned} epochs"
+    if entries or (folder / RUN).is_dir():
+        return f"begun: {len(entries)} of {planned} epochs"
     return "not run"
 
 
 def remove_scratch(cell: Cell) -> None:
     """Take away what only going on with a training needs: it is larger than all the rest."""
-    (cell.run / checkpoint.LAST).unlink(missing_ok=True)
+    (cell.run / run_folder.LAST).unlink(missing_ok=True)

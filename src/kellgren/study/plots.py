@@ -19,6 +19,7 @@ from kellgren.model import bundle as bundles
 from kellgren.study import cells, figures, predictions, records
 from kellgren.study.plan import Row
 from kellgren.study.records import STUDY, Study, Table
+from kellgren.train.folder import read_log
 from kellgren.vocabulary import FloatArray, IntArray
 
 try:
@@ -155,7 +156,7 @@ def _curves(folder: Path, study: Study) -> Drawing | None:
         (f"{row} ({training.seed})" if len(trainings) > 1 else row, seen)
         for row, trainings in study.cells.items()
         for training in trainings
-        if (seen := cells.epochs(folder.parent / "cells" / training.key / cells.RUN))
+        if (seen := read_log(folder.parent / "cells" / training.key / cells.RUN))
     ]
     if not lines:
         return None
@@ -163,7 +164,9 @@ def _curves(folder: Path, study: Study) -> Drawing | None:
     for index, title in enumerate(("training loss", "accuracy on the held-out fold")):
         axes = drawing.add_subplot(1, 2, index + 1)
         for line, (label, seen) in enumerate(lines):
-            values = np.array([epoch.accuracy if index else epoch.loss for epoch in seen], np.float64)
+            values = np.array(
+                [e.held_out.get("KL_accuracy", np.nan) if index else e.loss for e in seen], np.float64
+            )
             style, colour = ("-", "--", ":")[line // len(_COLOURS) % 3], _COLOURS[line % len(_COLOURS)]
             if not np.isnan(values).all():
                 axes.plot([epoch.epoch for epoch in seen], values, style, color=colour, label=label)

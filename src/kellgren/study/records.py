@@ -62,33 +62,6 @@ def number(value: float) -> float | None:
 # study.json and the cells
 
 
-@dataclass(frozen=True, slots=True, config=ConfigDict(extra="ignore"))
-class Epoch:
-    """A line of a grader's `log.jsonl`, as far as studies look at it.
-
-    Attributes:
-        epoch: From 1.
-        best: Whether it was the best so far.
-        score: By which the best is chosen.
-        loss: Mean over its steps.
-        seconds: With its evaluation on the held-out fold.
-        seconds_left: Until the last epoch.
-        images_per_s: Trained on.
-        accuracy: Of KL on the held-out fold.
-        stopped: Why training ended with it, if it ended early.
-    """
-
-    epoch: int
-    best: bool = False
-    score: float = math.nan
-    loss: float = math.nan
-    seconds: float = 0.0
-    seconds_left: float = 0.0
-    images_per_s: float = math.nan
-    accuracy: float | None = Field(default=None, validation_alias="held_out_KL_accuracy")
-    stopped: str | None = None
-
-
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Identity:
     """`cell.json`: what decides the outcome of a training.

@@ -28,6 +28,7 @@ from kellgren.study.cells import Cell
 from kellgren.study.plan import Plan, Row
 from kellgren.study.records import STUDY, Failure, Job, Study, Training
 from kellgren.study.released import Released
+from kellgren.train.folder import read_log
 from kellgren.vocabulary import KL, MISSING, IntArray
 
 log = logging.getLogger("kellgren.study")
@@ -368,14 +369,14 @@ def _train(title: str, cell: Cell, job: Job, share: list[int], stop: threading.E
 
 def _follow(title: str, cell: Cell, process: subprocess.Popen[bytes], stop: threading.Event) -> int:
     """Wait for a worker and report its epochs."""
-    told = len(cells.epochs(cell.run))
+    told = len(read_log(cell.run))
     while True:
         try:
             return process.wait(_LOOK_SECONDS)
         except subprocess.TimeoutExpired:
             if stop.is_set():
                 process.terminate()
-        for epoch in cells.epochs(cell.run)[told:]:
+        for epoch in read_log(cell.run)[told:]:
             told = epoch.epoch
             log.info(
                 "%s: epoch %d/%d, score %.3f, %.0f s, %.0f min left",

@@ -1,4 +1,4 @@
-"""From a trained network to `model.onnx`: folding, fp16 storage, export, proof of parity."""
+"""From any trained network to an ONNX graph: folding, fp16 storage, tracing; and what a graph computes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import logging
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import numpy as np
@@ -17,12 +16,6 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-from kellgren.model.session import Session
-from kellgren.train.graders import losses
-from kellgren.train.graders.losses import Objective
-from kellgren.train.graders.networks import KneeNet
-from kellgren.train.graders.recipe import Recipe
 
 OPSET: Final = 18
 
@@ -33,31 +26,6 @@ _SAME: Final = 1e-3
 """Largest relative change of an output by folding: far above rounding, far below a wrong network."""
 
 Net = TypeVar("Net", bound=nn.Module)
-
-
-class _Outputs(nn.Module):
-    """The network as a graph: logits and maps by task in order, then the embedding."""
-
-    def __init__(self, net: KneeNet, recipe: Recipe) -> None:
-        super().__init__()
-        self.net = net
-        self.objectives = objectives(recipe)
-
-    def forward(self, *views: Tensor) -> tuple[Tensor, ...]:
-        raw, maps, embedding = self.net.explain(*views)
-        logits = [objective.logits(raw[task]) for task, objective in self.objectives.items()]
-        exact = [maps[task] for task, objective in self.objectives.items() if has_maps(maps, task, objective)]
-        return (*logits, *exact, embedding)
-
-
-def objectives(recipe: Recipe) -> dict[str, Objective]:
-    """What each task's head is asked for, in the order of the graph's outputs."""
-    return {task: losses.build(recipe.loss_of(task), recipe.classes_of(task)) for task in recipe.tasks}
-
-
-def has_maps(maps: Mapping[str, Tensor], task: str, objective: Objective) -> bool:
-    """Whether a task's maps are shares of its logits: only where these are the head's raw outputs."""
-    return task in maps and objective.linear
 
 
 def folded(net: Net, examples: Sequence[Tensor]) -> Net:
@@ -155,27 +123,6 @@ def round_weights(net: nn.Module) -> None:
                 parameter.copy_(parameter.half().float())
 
 
-def export(net: KneeNet, recipe: Recipe, views: Sequence[Tensor], path: Path) -> None:
-    """Write the graph.
-
-    Args:
-        net: The network; weights that are exact in fp16 are stored so and cast when loaded.
-        recipe: Names the inputs (its views, in order), the tasks and what the heads are asked for.
-        views: Inputs, each (N, C, h, w), N > 1.
-        path: Where to; overwritten. Outputs are `logits_TASK`, `maps_TASK` of the tasks that have exact ones,
-            and `embedding`; the batch dimension is free.
-    """
-    named = objectives(recipe)
-    with torch.inference_mode():
-        _, maps, _ = net.eval().explain(*views)
-    outputs = [f"logits_{task}" for task in named]
-    outputs += [f"maps_{task}" for task, objective in named.items() if has_maps(maps, task, objective)]
-    free = {0: torch.export.Dim("n")}
-    examples = [torch.zeros_like(view[:2]) for view in views]
-    model = traced(_Outputs(net, recipe), examples, list(recipe.views), [*outputs, "embedding"], free)
-    path.write_bytes(model.SerializeToString())
-
-
 def traced(
     net: nn.Module,
     examples: Sequence[Tensor],
@@ -258,35 +205,6 @@ def _drop_traces(model: onnx.ModelProto) -> None:
     for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
         value.doc_string = ""
         del value.metadata_props[:]
-
-
-def largest_difference(net: KneeNet, recipe: Recipe, path: Path, views: Sequence[Tensor]) -> float:
-    """Largest difference in any task's probability between torch and onnxruntime.
-
-    Args:
-        net: The network with the weights that the graph holds.
-        recipe: As for `export`.
-        path: The graph.
-        views: Inputs, each (N, C, h, w).
-    """
-    session = Session(path.read_bytes(), name=path.name)
-    named = objectives(recipe)
-    largest = 0.0
-    for chunk in zip(*(torch.split(view, 16) for view in views), strict=True):
-        expected = probabilities(net, recipe, chunk)
-        inputs = {name: view.numpy() for name, view in zip(recipe.views, chunk, strict=True)}
-        found = session.run([f"logits_{task}" for task in named], inputs)
-        for task, logits in zip(named, found, strict=True):
-            difference = expected[task] - torch.from_numpy(logits).softmax(1)
-            largest = max(largest, float(difference.abs().max()))
-    return largest
-
-
-@torch.inference_mode()
-def probabilities(net: KneeNet, recipe: Recipe, views: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Class probabilities by task, (N, classes), before calibration."""
-    raw = net.eval()(*(view.contiguous() for view in views))
-    return {task: objective.logits(raw[task]).softmax(1) for task, objective in objectives(recipe).items()}
 
 
 def operations(content: bytes) -> int:

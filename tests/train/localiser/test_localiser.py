@@ -14,12 +14,17 @@ import torch  # noqa: E402
 from kellgren import simulate  # noqa: E402
 from kellgren.errors import BadRecipe  # noqa: E402
 from kellgren.locate import boxes, windows  # noqa: E402
+from kellgren.train import session  # noqa: E402
+from kellgren.train.folder import read_log  # noqa: E402
 from kellgren.train.graders import recipe as recipes  # noqa: E402
-from kellgren.train.hardware import choose  # noqa: E402
+from kellgren.train.hardware import Hardware  # noqa: E402
 from kellgren.train.localiser import compose, export, films, losses, networks, samples  # noqa: E402
 from kellgren.train.localiser import recipe as localiser_recipe  # noqa: E402
-from kellgren.train.localiser.fit import batches, fit  # noqa: E402
-from kellgren.train.localiser.material import BoxedFilm, image_order, mirrored  # noqa: E402
+from kellgren.train.localiser.boxed_film import image_order, mirrored  # noqa: E402
+from kellgren.train.localiser.level import batches, stage  # noqa: E402
+from kellgren.train.run import Run  # noqa: E402
+
+CPU = Hardware(torch.device("cpu"), bf16=False, threads=1, name="test, fp32")
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +175,7 @@ def test_mirrored_batches_keep_boxes_and_points(film):
         assert bool((box[:, 0] <= box[:, 2] + 0.5).all())
 
 
-def test_a_level_learns_its_samples(film):
+def test_a_level_learns_its_samples(film, tmp_path):
     rng = np.random.default_rng(0)
     cut = samples.cut(film, samples.around(film, rng, near=40, far=60), 46, equalise=True)
     level = localiser_recipe.Level(
@@ -178,7 +183,10 @@ def test_a_level_learns_its_samples(film):
         loss=losses.Weights(1, 0.5, 0), hardest=0.7,
     )  # fmt: skip
     torch.manual_seed(0)
-    history = fit(networks.Level1(4), cut, level, second=False, seed=0, hardware=choose("cpu"))
+    learning = stage("level1", networks.Level1(4), level, lambda: cut, second=False, seed=0, hardware=CPU)
+    session.train(Run(None, None, tmp_path, 0, 0, CPU), learning)
+    history = [entry.loss for entry in read_log(tmp_path)]
+    assert len(history) == 12
     assert history[-1] < 0.5 * history[0]
 
 
@@ -203,12 +211,3 @@ def test_simulated_films_have_both_kinds():
     assert len(drawn[0].boxes) == 0  # a lateral view
     assert all(len(film.boxes) for film in drawn[1:])
     assert all(max(film.pixels.shape) <= 900 for film in drawn)
-
-
-def test_folds_of_films_are_disjoint():
-    material = [
-        BoxedFilm(str(i), np.zeros((2, 2), np.uint8), np.empty((0, 4)), np.empty((0, 6, 2))) for i in range(7)
-    ]
-    kept = [{f.name for f in films.outside_fold(material, fold)} for fold in range(3)]
-    assert set.union(*({str(i) for i in range(7)} - k for k in kept)) == {str(i) for i in range(7)}
-    assert len(films.outside_fold(material, -1)) == 7

@@ -21,9 +21,9 @@ def tangents(points: Tensor) -> Tensor:
     return unit
 
 
-def split(found: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+def split(answers: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
     """Distance across and along the true curve, each (N, 30), in the unit of the points."""
-    error, direction = found - true, tangents(true)
+    error, direction = answers - true, tangents(true)
     along = (error * direction).sum(dim=2)
     across = error[..., 0] * direction[..., 1] - error[..., 1] * direction[..., 0]
     return across.abs(), along.abs()
@@ -43,8 +43,8 @@ def contour(heat: Tensor, true: Tensor, scores: Tensor, loss: Loss) -> Tensor:
     Returns:
         A scalar.
     """
-    found, _ = locate(heat)
-    across, along = split(found, true)
+    points, _ = locate(heat)
+    across, along = split(points, true)
     cells = heat.shape[3]
     cost = cells * (across + loss.along * along) + loss.shape * divergence(heat, true, loss.sigma)
     inside = ((true > 0) & (true < 1)).all(dim=2).float()

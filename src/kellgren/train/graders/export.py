@@ -1,4 +1,4 @@
-"""From a training run to a model bundle: graph, calibration on the held-out fold, golden outputs, card.
+"""From a grader's training run to a bundle: graph, calibration on the held-out fold, golden outputs, card.
 
 Nothing here looks at the validation split except the last step, which reports on it.
 """
@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import math
-from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from kellgren._version import __version__
 from kellgren.calibrate import publish
 from kellgren.calibrate.held_out import fit_calibration, observe
 from kellgren.data import DataSet
@@ -32,17 +29,20 @@ from kellgren.model import steps
 from kellgren.model.calibrators import Method
 from kellgren.model.ood import Typical
 from kellgren.model.predict import Model
+from kellgren.model.session import Session
 from kellgren.model.tta import Look
 from kellgren.parallel import in_order, processors
 from kellgren.read import read_bytes
 from kellgren.standardise import standardise
-from kellgren.train import graph
-from kellgren.train.checkpoint import BEST
-from kellgren.train.graders import batches, networks
+from kellgren.train import card as cards
+from kellgren.train import checkpoint, folder, graph
+from kellgren.train.folder import BEST, Entry, Record
+from kellgren.train.graders import batches, losses, networks
 from kellgren.train.graders import recipe as recipes
+from kellgren.train.graders.losses import Objective
 from kellgren.train.graders.networks import KneeNet
 from kellgren.train.graders.recipe import Recipe
-from kellgren.train.run import LOG, RECORD, WHOLE_SPLIT, Track
+from kellgren.train.run import Track, folds
 from kellgren.vocabulary import TASKS
 from kellgren.writing import write_json
 
@@ -54,6 +54,25 @@ ROUNDING: Final = 0.02
 
 _TYPICAL_KNEES: Final = 1500
 _PARITY_KNEES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Proof that the graph says what the network says.
+
+    Attributes:
+        largest_probability_difference: Between torch and onnxruntime.
+        weights: `fp16` or `fp32`, as the graph stores them.
+        largest_rounding_difference: Largest change of a probability by rounding; 0 with `fp32`.
+        knees: How many were looked at.
+        parameters: Of the network.
+    """
+
+    largest_probability_difference: float
+    weights: str
+    largest_rounding_difference: float
+    knees: int
+    parameters: int
 
 
 def export_run(
@@ -84,18 +103,21 @@ def export_run(
         BadRecipe: If the run is not finished or the data set is another one.
         BadBundle: If the graph does not agree with the network.
     """
-    record = _read_record(run)
-    recipe = recipes.from_dict(record["recipe"])
+    record, entries = folder.read_record(run), folder.read_log(run)
+    recipe = recipes.from_dict(record.recipe)
+    epochs = recipe.optimise.epochs
+    if not folder.finished(entries, epochs):
+        raise BadRecipe(
+            f"the run has {len(entries)} of {epochs} epochs", path=run, remedy="go on with --resume"
+        )
     if calibration is not None:
         recipe = replace(recipe, calibration=calibration)
     dataset = load_data(data)
-    if dataset.sha256() != record["data_sha256"]:
-        raise BadRecipe("the data set is not the one that the run was trained on", path=data)
-    card = _first_card(recipe, record, run, dataset, name or recipe.name, version)
-    with publish.replacing(out) as folder:
-        _make(card, recipe, run, _parts(dataset, record["fold"]), folder, track)
-        if (found := publish.validate(bundles.load(folder), dataset, track)) is not None:
-            write_json(folder / bundles.CARD, card | {"validation": found})
+    card = _first_card(recipe, record, entries, dataset, version, name)
+    with publish.replacing(out) as bundle:
+        _make(card, recipe, run, folds(dataset, record.fold), bundle, track)
+        if (validation := publish.validate(bundles.load(bundle), dataset, track)) is not None:
+            write_json(bundle / bundles.CARD, card | {"validation": validation})
     return out
 
 
@@ -104,69 +126,37 @@ def _make(
     recipe: Recipe,
     run: Path,
     parts: tuple[DataSet, DataSet | None],
-    folder: Path,
+    bundle: Path,
     track: Track,
 ) -> None:
-    """Write all that a bundle holds but its figures, each part with those before it; the card grows."""
+    """Write all that a bundle holds but its validation, each part with those before it; the card grows."""
     training, held_out = parts
-    card["parity"] = _write_graph(recipe, run, held_out or training, folder)
-    card["sha256"] = {bundles.GRAPH: hashlib.sha256((folder / bundles.GRAPH).read_bytes()).hexdigest()}
-    write_json(folder / bundles.CARD, card)
-    _write_typical(folder, training, track)
+    card["parity"] = asdict(write_graph(recipe, run / BEST, held_out or training, bundle))
+    card["sha256"] = {bundles.GRAPH: hashlib.sha256((bundle / bundles.GRAPH).read_bytes()).hexdigest()}
+    write_json(bundle / bundles.CARD, card)
+    _write_typical(bundle, training, track)
     if held_out is not None:
-        observed = observe(Model(bundles.load(folder)), held_out, track)
+        observed = observe(Model(bundles.load(bundle)), held_out, track)
         fold = card["training"]["held_out_fold"]
         card["decision"], card["calibration"] = fit_calibration(
             observed, recipe.decision, {fold}, method=recipe.calibration
         )
-    write_json(folder / bundles.CARD, card)
-    golden.write(bundles.load(folder), folder, publish.golden_images())
-
-
-def _read_record(run: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads((run / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadRecipe("no readable run.json: not a run folder", path=run) from error
-    entries = _entries(run)
-    wanted = recipes.from_dict(record["recipe"]).optimise.epochs
-    if len(entries) < wanted and not (entries and entries[-1].get("stopped")):
-        raise BadRecipe(
-            f"the run has {len(entries)} of {wanted} epochs", path=run, remedy="go on with --resume"
-        )
-    return record
-
-
-def _entries(run: Path) -> list[dict[str, Any]]:
-    """The lines of the run's log, one an epoch."""
-    path = run / LOG
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def _parts(dataset: DataSet, fold: int) -> tuple[DataSet, DataSet | None]:
-    train = dataset.select(split="train")
-    if fold == WHOLE_SPLIT:
-        return train, None
-    others = {knee.fold for knee in train if knee.fold is not None} - {fold}
-    return train.select(folds=others), train.select(folds={fold})
+    write_json(bundle / bundles.CARD, card)
+    golden.write(bundles.load(bundle), bundle, publish.golden_images())
 
 
 def _first_card(
-    recipe: Recipe, record: dict[str, Any], run: Path, dataset: DataSet, name: str, version: str
+    recipe: Recipe,
+    record: Record,
+    entries: Sequence[Entry],
+    dataset: DataSet,
+    version: str,
+    name: str | None,
 ) -> dict[str, Any]:
     """The card before anything has been measured."""
-    entries = _entries(run)
-    best = max(range(len(entries)), key=lambda i: (entries[i]["best"], i))
-    return {
-        "name": name,
-        "version": version,
-        "licence": "Apache-2.0",
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "kellgren_version": __version__,
-        "sha256": {},
-        "description": recipe.title,
-        "citation": recipe.source,
+    card = cards.base("grader", recipe, record, entries, dataset, version=version, name=name)
+    card["training"]["backbone"] = recipe.network.backbone
+    return card | {
         "tasks": {task: TASKS[task].classes for task in recipe.tasks},
         "oa_from": "head" if "OA" in recipe.tasks else "sum",
         "inputs": [
@@ -182,33 +172,23 @@ def _first_card(
         "side_convention": recipe.side_convention,
         "tta": list(recipe.tta),
         "decision": dict(recipe.decision),
-        "calibration": None,
-        "training": {
-            "data": dataset.root.name,
-            "data_sha256": record["data_sha256"],
-            "split": "train",
-            "folds": sorted({k.fold for k in dataset if k.fold is not None} - {record["fold"]}),
-            "held_out_fold": None if record["fold"] == WHOLE_SPLIT else record["fold"],
-            "recipe": recipe.name,
-            "size": recipe.size,
-            "seeds": [record["seed"]],
-            "epochs": len(entries),
-            "best_epoch": entries[best]["epoch"],
-            "minutes": round(sum(entry["seconds"] for entry in entries) / 60, 1),
-            "hardware": record["hardware"],
-            "initial_weights": record["init"],
-            "backbone": recipe.network.backbone,
-            "commit": record["commit"],
-            "settings": recipe.to_dict(),
-        },
-        "validation": None,
     }
 
 
-def _write_graph(recipe: Recipe, run: Path, sample: DataSet, out: Path) -> dict[str, Any]:
-    """Write the graph, with weights in fp16 unless the network then says something else; return the proof."""
+def write_graph(recipe: Recipe, weights: Path, sample: DataSet, out: Path) -> Parity:
+    """Write the graph, with weights in fp16 unless the network then says something else.
+
+    Args:
+        recipe: Of the run.
+        weights: Its `best.pt`.
+        sample: Knees to prove parity on; some of them are used.
+        out: Folder of the bundle.
+
+    Raises:
+        BadBundle: If the graph does not agree with the network.
+    """
     net = networks.build(recipe, init=None)
-    net.load_state_dict(torch.load(run / BEST, weights_only=True, map_location="cpu")["model"])
+    net.load_state_dict(checkpoint.load_weights(weights)[0])
     net.eval()
     some = replace(sample, knees=sample.knees[:_PARITY_KNEES])
     crops = batches.preload(some, recipe, threads=processors())
@@ -218,33 +198,23 @@ def _write_graph(recipe: Recipe, run: Path, sample: DataSet, out: Path) -> dict[
     rounded = copy.deepcopy(whole)
     graph.round_weights(rounded)
     by_rounding = _change(whole, rounded, recipe, views)
-    proof: dict[str, Any] = {}
-    for weights, candidate in (("fp16", rounded), ("fp32", whole)):
-        if weights == "fp16" and not by_rounding <= ROUNDING:
+    largest = math.inf
+    for stored, candidate, change in (("fp16", rounded, by_rounding), ("fp32", whole, 0.0)):
+        if not change <= ROUNDING:
             continue
-        graph.export(candidate, recipe, views, out / bundles.GRAPH)
-        proof["largest_probability_difference"] = graph.largest_difference(
-            candidate, recipe, out / bundles.GRAPH, views
-        )
-        proof["weights"] = weights
-        if proof["largest_probability_difference"] <= PARITY:
-            break
-    else:
-        largest = proof["largest_probability_difference"]
-        raise BadBundle(f"torch and onnxruntime differ by {largest:.1e} in a probability", path=out)
-    return proof | {
-        "largest_rounding_difference": by_rounding if proof["weights"] == "fp16" else 0.0,
-        "knees": len(some),
-        "parameters": networks.count_parameters(net),
-    }
+        export(candidate, recipe, views, out / bundles.GRAPH)
+        largest = largest_difference(candidate, recipe, out / bundles.GRAPH, views)
+        if largest <= PARITY:
+            return Parity(largest, stored, change, len(some), networks.count_parameters(net))
+    raise BadBundle(f"torch and onnxruntime differ by {largest:.1e} in a probability", path=out)
 
 
-def _change(one: KneeNet, other: KneeNet, recipe: Recipe, views: Sequence[Tensor]) -> float:
+def _change(net: KneeNet, other: KneeNet, recipe: Recipe, views: Sequence[Tensor]) -> float:
     """Largest difference in a probability between two networks; infinite where one answers no numbers."""
     largest = 0.0
     for chunk in zip(*(torch.split(view, 16) for view in views), strict=True):
-        first = graph.probabilities(one, recipe, chunk)
-        second = graph.probabilities(other, recipe, chunk)
+        first = probabilities(net, recipe, chunk)
+        second = probabilities(other, recipe, chunk)
         for task, values in first.items():
             largest = max(largest, float((values - second[task]).abs().nan_to_num(nan=math.inf).max()))
     return largest
@@ -253,7 +223,7 @@ def _change(one: KneeNet, other: KneeNet, recipe: Recipe, views: Sequence[Tensor
 def _write_typical(out: Path, training: DataSet, track: Track) -> None:
     """Fit what ordinary inputs look like on a random part of the training knees."""
     rng = np.random.default_rng(0)
-    chosen = rng.permutation(len(training))[:_TYPICAL_KNEES]
+    sample = rng.permutation(len(training))[:_TYPICAL_KNEES]
     model = Model(bundles.load(out))
 
     def embed(index: int) -> npt.NDArray[np.float32]:
@@ -264,5 +234,80 @@ def _write_typical(out: Path, training: DataSet, track: Track) -> None:
         embedding: npt.NDArray[np.float32] = model.run(tensors, ["embedding"])["embedding"][0]
         return embedding
 
-    rows = list(track(in_order(embed, chosen.tolist(), workers=processors()), len(chosen), "embedding"))
+    rows = list(track(in_order(embed, sample.tolist(), workers=processors()), len(sample), "embedding"))
     np.savez_compressed(out / bundles.TYPICAL, allow_pickle=False, **Typical.fit(np.stack(rows)).to_arrays())
+
+
+class _Outputs(nn.Module):
+    """The network as a graph: logits and maps by task in order, then the embedding."""
+
+    def __init__(self, net: KneeNet, recipe: Recipe) -> None:
+        super().__init__()
+        self.net = net
+        self.objectives = objectives(recipe)
+
+    def forward(self, *views: Tensor) -> tuple[Tensor, ...]:
+        raw, maps, embedding = self.net.explain(*views)
+        logits = [objective.logits(raw[task]) for task, objective in self.objectives.items()]
+        exact = [maps[task] for task, objective in self.objectives.items() if has_maps(maps, task, objective)]
+        return (*logits, *exact, embedding)
+
+
+def objectives(recipe: Recipe) -> dict[str, Objective]:
+    """What each task's head is asked for, in the order of the graph's outputs."""
+    return {task: losses.build(recipe.loss_of(task), recipe.classes_of(task)) for task in recipe.tasks}
+
+
+def has_maps(maps: Mapping[str, Tensor], task: str, objective: Objective) -> bool:
+    """Whether a task's maps are shares of its logits: only where these are the head's raw outputs."""
+    return task in maps and objective.linear
+
+
+def export(net: KneeNet, recipe: Recipe, views: Sequence[Tensor], path: Path) -> None:
+    """Write the graph.
+
+    Args:
+        net: The network; weights that are exact in fp16 are stored so and cast when loaded.
+        recipe: Names the inputs (its views, in order), the tasks and what the heads are asked for.
+        views: Inputs, each (N, C, h, w), N > 1.
+        path: Where to; overwritten. Outputs are `logits_TASK`, `maps_TASK` of the tasks that have exact ones,
+            and `embedding`; the batch dimension is free.
+    """
+    named = objectives(recipe)
+    with torch.inference_mode():
+        _, maps, _ = net.eval().explain(*views)
+    outputs = [f"logits_{task}" for task in named]
+    outputs += [f"maps_{task}" for task, objective in named.items() if has_maps(maps, task, objective)]
+    free = {0: torch.export.Dim("n")}
+    examples = [torch.zeros_like(view[:2]) for view in views]
+    model = graph.traced(_Outputs(net, recipe), examples, list(recipe.views), [*outputs, "embedding"], free)
+    path.write_bytes(model.SerializeToString())
+
+
+def largest_difference(net: KneeNet, recipe: Recipe, path: Path, views: Sequence[Tensor]) -> float:
+    """Largest difference in any task's probability between torch and onnxruntime.
+
+    Args:
+        net: The network with the weights that the graph holds.
+        recipe: As for `export`.
+        path: The graph.
+        views: Inputs, each (N, C, h, w).
+    """
+    session = Session(path.read_bytes(), name=path.name)
+    named = objectives(recipe)
+    largest = 0.0
+    for chunk in zip(*(torch.split(view, 16) for view in views), strict=True):
+        expected = probabilities(net, recipe, chunk)
+        inputs = {name: view.numpy() for name, view in zip(recipe.views, chunk, strict=True)}
+        logits_by_task = session.run([f"logits_{task}" for task in named], inputs)
+        for task, logits in zip(named, logits_by_task, strict=True):
+            difference = expected[task] - torch.from_numpy(logits).softmax(1)
+            largest = max(largest, float(difference.abs().nan_to_num(nan=math.inf).max()))
+    return largest
+
+
+@torch.inference_mode()
+def probabilities(net: KneeNet, recipe: Recipe, views: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Class probabilities by task, (N, classes), before calibration."""
+    raw = net.eval()(*(view.contiguous() for view in views))
+    return {task: objective.logits(raw[task]).softmax(1) for task, objective in objectives(recipe).items()}

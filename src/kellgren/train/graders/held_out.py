@@ -1,4 +1,4 @@
-"""What a network says of held-out knees while it is trained: by this the epoch is chosen."""
+"""Predicting while training: what a network answers on held-out knees, and metrics of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kellgren.evaluate import calibration_error, metrics
+from kellgren.evaluate import calibration_error
+from kellgren.evaluate import metrics as measures
 from kellgren.model.calibrators import softmax
 from kellgren.model.decision import decide
 from kellgren.train.graders import batches, losses
@@ -34,13 +35,13 @@ def predict_logits(
     return {task: torch.cat(values).cpu().double().numpy() for task, values in collected.items()}
 
 
-def figures(net: KneeNet, crops: batches.Crops, recipe: Recipe, hardware: Hardware) -> dict[str, float]:
-    """Figures of the held-out fold by which the epoch is chosen.
+def metrics(net: KneeNet, crops: batches.Crops, recipe: Recipe, hardware: Hardware) -> dict[str, float]:
+    """Metrics on the held-out fold, by which the epoch is chosen.
 
     `score` is the mean of accuracy and quadratic weighted kappa of the task with the largest weight.
     """
     logits = predict_logits(net, crops, recipe, hardware)
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for task in recipe.tasks:
         truth = crops.grades[task]
         read = truth != MISSING
@@ -48,13 +49,13 @@ def figures(net: KneeNet, crops: batches.Crops, recipe: Recipe, hardware: Hardwa
             continue
         probabilities = softmax(logits[task][read])
         decided = decide(probabilities, recipe.decision.get(task, "argmax"))
-        confusion = metrics.confusion_matrix(truth[read], decided, TASKS[task].classes)
-        found[f"{task}_accuracy"] = float(metrics.accuracy(confusion))
-        found[f"{task}_qwk"] = float(metrics.qwk(confusion))
+        confusion = measures.confusion_matrix(truth[read], decided, TASKS[task].classes)
+        values[f"{task}_accuracy"] = float(measures.accuracy(confusion))
+        values[f"{task}_qwk"] = float(measures.qwk(confusion))
         if task == "KL":
-            found["KL_accuracy_pm1"] = float(metrics.accuracy_pm1(confusion))
-            found["KL_nll"] = calibration_error.nll(probabilities, truth[read])
+            values["KL_accuracy_pm1"] = float(measures.accuracy_pm1(confusion))
+            values["KL_nll"] = calibration_error.nll(probabilities, truth[read])
     main = max(recipe.tasks, key=lambda task: recipe.tasks[task])
-    score = (found.get(f"{main}_accuracy", 0.0) + found.get(f"{main}_qwk", 0.0)) / 2
-    found["score"] = float(np.nan_to_num(score))  # kappa of a single grade is not a number
-    return {name: round(value, 4) for name, value in found.items()}
+    score = (values.get(f"{main}_accuracy", 0.0) + values.get(f"{main}_qwk", 0.0)) / 2
+    values["score"] = float(np.nan_to_num(score))  # kappa of a single grade is not a number
+    return {name: round(value, 4) for name, value in values.items()}

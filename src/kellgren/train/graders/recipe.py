@@ -278,7 +278,8 @@ class Phase:
         lr: Learning rate of the backbone, at its peak.
         head_lr: That of heads and fusion; 0 means the same as `lr`.
         train: `heads` leaves the backbone as it is; `all` trains everything that is not frozen.
-        schedule: `constant`, or `cosine` down to zero at the end of the phase.
+        schedule: `constant`; `cosine` down to zero at the end of the phase; or `one_cycle`, up and down
+            (Smith 2018; `adam` and `adamw`).
         warmup: Epochs of linear warm-up at its beginning.
     """
 
@@ -286,7 +287,7 @@ class Phase:
     lr: Rate
     head_lr: Rate = 0.0
     train: Literal["all", "heads"] = "all"
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
     warmup: Annotated[float, Field(ge=0)] = 0.0
 
 

@@ -1,9 +1,8 @@
-"""Makes the localiser: films composed from crops, samples cut from films, two networks, their training.
+"""Makes the localiser, the cascade of Wang et al. 2021 (Sci Rep, "Knee joints localization", eq. 1).
 
-The cascade follows Wang et al. (Sci Rep 2021, "Knee joints localization", eq. 1). Where the paper is silent
+In the order in which data pass: `boxed_film` (a film with boxes and key points), `compose` and `films` (films
+composed from crops, simulated, real), `samples` (windows cut from films), `networks` (the two levels of the
+paper's Fig. 2), `losses` (eq. 1), `level` (a level as a stage of training), `training` (all stages), `export`
+(the bundle). `recipe` says what and how. `compared` holds HOG + SVM and MTCNN. Where the paper is silent
 (channels, window sizes, samples) the choices are ours and are given in `docs/explanation/localiser.md`.
 """
-
-from kellgren.train.localiser import bundle, recipe, train
-
-__all__ = ["bundle", "recipe", "train"]

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kellgren.train.localiser.material import BoxedFilm
+from kellgren.train.localiser.boxed_film import BoxedFilm
 from kellgren.vocabulary import FloatArray, Image
 
 

@@ -21,14 +21,11 @@ from kellgren.read import read_bytes
 from kellgren.simulate.implants import Hardware
 from kellgren.simulate.layout import FilmView
 from kellgren.standardise import standardise
-from kellgren.train.contour.material import TABLE, read_table
+from kellgren.train.contour.crops import TABLE, read_table
 from kellgren.train.localiser import compose
-from kellgren.train.localiser.material import BoxedFilm, image_order, mirrored
+from kellgren.train.localiser.boxed_film import BoxedFilm, image_order, mirrored
 from kellgren.train.localiser.recipe import Material
 from kellgren.vocabulary import FloatArray
-
-FILM_FOLDS: Final = 3
-"""Folds of the real films: every third film, in name order, is one."""
 
 _OTHERS: Final[tuple[tuple[FilmView, Hardware], ...]] = (
     ("lateral", "none"),
@@ -41,6 +38,16 @@ _OTHERS: Final[tuple[tuple[FilmView, Hardware], ...]] = (
 
 _LONGEST: Final = 900
 """Longer side that real films are reduced to for training, pixels: knees of about 200."""
+
+
+def learned(dataset: DataSet, material: Material, *, seed: int, threads: int) -> list[BoxedFilm]:
+    """Composed and simulated films: what every detector of the same fold and seed learns from.
+
+    Raises:
+        BadDataset: See `composed`.
+    """
+    made = composed(dataset, material, seed=seed, threads=threads)
+    return made + simulated(material.simulated, seed=seed, threads=threads)
 
 
 def composed(dataset: DataSet, material: Material, *, seed: int, threads: int) -> list[BoxedFilm]:
@@ -63,7 +70,7 @@ def composed(dataset: DataSet, material: Material, *, seed: int, threads: int) -
     if not patients:
         raise BadDataset(f"no knee of the data set is in {TABLE}", path=dataset.root)
 
-    def one(job: tuple[str, int]) -> BoxedFilm:
+    def compose_film(job: tuple[str, int]) -> BoxedFilm:
         patient, turn = job
         rng = np.random.default_rng([seed, zlib.crc32(patient.encode()), turn])
         # a right knee is on the image's left
@@ -75,7 +82,7 @@ def composed(dataset: DataSet, material: Material, *, seed: int, threads: int) -
 
     jobs = [(patient, turn) for patient in sorted(patients) for turn in range(material.composed)]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(one, jobs))
+        return list(pool.map(compose_film, jobs))
 
 
 def crop(knee: DataKnee, points: FloatArray) -> compose.Knee:
@@ -112,15 +119,15 @@ def reduced(film: BoxedFilm) -> BoxedFilm:
     return BoxedFilm(film.name, pixels, film.boxes * scale, (film.points + 0.5) * scale - 0.5)
 
 
-def outside_fold(films: list[BoxedFilm], fold: int) -> list[BoxedFilm]:
-    """The films to learn from when `fold` is held out; all of them for a negative fold."""
-    return [film for i, film in enumerate(films) if fold < 0 or i % FILM_FOLDS != fold % FILM_FOLDS]
+def copies(films: list[BoxedFilm], number: int, *, seed: int) -> list[BoxedFilm]:
+    """Changed copies of all films, see `varied`."""
+    return [copy for film in films for copy in varied(film, number, seed=seed)]
 
 
-def varied(film: BoxedFilm, copies: int, *, seed: int) -> list[BoxedFilm]:
+def varied(film: BoxedFilm, number: int, *, seed: int) -> list[BoxedFilm]:
     """Copies of a film, each turned, resized, cut and exposed anew, every other one mirrored."""
     made = []
-    for turn in range(copies):
+    for turn in range(number):
         rng = np.random.default_rng([seed, zlib.crc32(film.name.encode()), turn])
         source = mirrored(film) if turn % 2 else film
         made.append(_changed(source, rng))
@@ -169,7 +176,7 @@ def simulated(number: int, *, seed: int, threads: int) -> list[BoxedFilm]:
         threads: Films drawn at once.
     """
 
-    def one(index: int) -> BoxedFilm:
+    def draw(index: int) -> BoxedFilm:
         rng = np.random.default_rng([seed, 41, index])
         if index % 4:
             film = simulate.draw_film(rng, hardware="none" if index % 8 else None)
@@ -189,4 +196,4 @@ def simulated(number: int, *, seed: int, threads: int) -> list[BoxedFilm]:
         return reduced(whole)
 
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(one, range(number)))
+        return list(pool.map(draw, range(number)))

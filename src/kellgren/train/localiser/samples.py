@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from kellgren.locate import boxes as box
 from kellgren.locate import windows
-from kellgren.train.localiser.material import BoxedFilm
+from kellgren.train.localiser.boxed_film import BoxedFilm
 from kellgren.vocabulary import FloatArray
 
 POSITIVE: Final = 0.65
@@ -55,6 +55,17 @@ def joined(parts: list[Samples]) -> Samples:
         np.concatenate([p.box for p in parts]),
         np.concatenate([p.points for p in parts]),
     )
+
+
+def mixed(fresh: Samples, others: Samples, *, seed: int) -> Samples:
+    """All fresh samples and as many of the others, drawn once."""
+    drawn = np.random.default_rng([seed, 3]).permutation(len(others))[: len(fresh)]
+    return joined([fresh, others.taken(np.sort(drawn))])
+
+
+def generator(film: BoxedFilm, seed: int, level: int) -> np.random.Generator:
+    """Source of a film's windows: the same whatever other films there are to learn from."""
+    return np.random.default_rng([seed, level, *film.name.encode(), film.pixels.size])
 
 
 def around(film: BoxedFilm, rng: np.random.Generator, *, near: int, far: int) -> FloatArray:

@@ -16,11 +16,11 @@ from typing import Final
 from torch import nn
 
 from kellgren.errors import BadRecipe, nearest
-from kellgren.train import checkpoint
+from kellgren.train import folder
 from kellgren.train.graders.networks import antony, dual_stream, multi_task, oa_men, tiulpin, wang
-from kellgren.train.graders.networks.backbone import Features, features, load_initial, weights_file
+from kellgren.train.graders.networks.backbone import Features, features
 from kellgren.train.graders.networks.heads import Explained, KneeNet, Outputs, heads_of, maps_of
-from kellgren.train.graders.networks.trained import load_trained
+from kellgren.train.graders.networks.initial import load_initial, load_trained, weights_file
 from kellgren.train.graders.recipe import Recipe
 
 __all__ = [
@@ -72,7 +72,7 @@ def build(recipe: Recipe, *, init: str | None) -> KneeNet:
             that are absent or do not fit.
     """
     construct = _constructor(recipe.network.kind)
-    trained = checkpoint.of(init)
+    trained = folder.trained(init)
     if trained is None:
         return construct(recipe, init)
     net = construct(recipe, None)
@@ -90,14 +90,14 @@ def _constructor(kind: str) -> Constructor:
     if not function:
         raise BadRecipe(f"network.kind: no network {kind!r}", remedy=nearest(kind, tuple(KINDS)))
     try:
-        found: Constructor = getattr(importlib.import_module(module), function)
+        constructor: Constructor = getattr(importlib.import_module(module), function)
     except ImportError as error:
         raise BadRecipe(
             f"network.kind: cannot import {module!r}: {error}", remedy="put its folder into PYTHONPATH"
         ) from error
     except AttributeError as error:
         raise BadRecipe(f"network.kind: {module!r} has no {function!r}") from error
-    return found
+    return constructor
 
 
 def backbone_parameters(net: KneeNet) -> list[nn.Parameter]:

@@ -1,18 +1,17 @@
-"""Feature maps of ImageNet networks: from timm by name, parts of them frozen, initial weights loaded."""
+"""Feature maps of ImageNet networks: from timm by name, parts of them frozen."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any, Final, cast
 
 import timm
 import torchvision
-from safetensors.torch import load_file
 from timm.models.vgg import VGG
 from torch import Tensor, nn
 
 from kellgren.errors import BadRecipe, closest, nearest
+from kellgren.train.graders.networks.initial import load_initial, weights_file
 from kellgren.train.graders.recipe import Network
 
 TORCHVISION: Final = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0")
@@ -69,8 +68,8 @@ class Features(nn.Module):
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """Feature maps after each stage, shallow to deep, (N, D_i, h_i, w_i)."""
-        found: list[Tensor] = self.model.forward_intermediates(x, intermediates_only=True)  # type: ignore[operator]
-        return found
+        maps: list[Tensor] = self.model.forward_intermediates(x, intermediates_only=True)  # type: ignore[operator]
+        return maps
 
 
 def features(
@@ -105,7 +104,7 @@ def features(
         known = (*timm.list_models(), *TORCHVISION)
         raise BadRecipe(f"network.backbone: timm has no model {name!r}", remedy=_likely(name, known))
     if init is not None and not pretrained:
-        load_initial(model, weights_file(Path(init), name))
+        load_initial(model, weights_file(init, name))
     return Features(model, network.freeze)
 
 
@@ -143,46 +142,3 @@ def with_channels(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
     )
     single.weight.data = convolution.weight.data.sum(dim=1, keepdim=True)
     return single
-
-
-def weights_file(init: Path, backbone: str) -> Path:
-    """The safetensors file that `--init` means: itself, or the backbone's in a folder.
-
-    Args:
-        init: File, or folder of `BACKBONE.safetensors`.
-        backbone: A name as in timm; a tag behind a dot (`resnet101.tv_in1k`) does not count.
-
-    Raises:
-        BadRecipe: If there is none.
-    """
-    path = init / f"{backbone.partition('.')[0]}.safetensors" if init.is_dir() else init
-    if not path.is_file():
-        raise BadRecipe(
-            "no initial weights there",
-            path=path,
-            remedy="give a safetensors file, a folder of them, or 'hub'",
-        )
-    return path
-
-
-def load_initial(backbone: nn.Module, path: Path) -> None:
-    """Load ImageNet weights in timm's names; a 3-channel first convolution is summed to one channel.
-
-    Summing is exact for a grey image repeated in three channels. Absent tensors keep their random
-    start; tensors that do not fit are an error.
-
-    Raises:
-        BadRecipe: If shapes differ or nothing matches.
-    """
-    stored = {name: tensor.float() for name, tensor in load_file(path).items()}
-    own = backbone.state_dict()
-    for name, tensor in stored.items():
-        if name in own and tensor.ndim == 4 and tensor.shape[1] == 3 and own[name].shape[1] == 1:
-            stored[name] = tensor.sum(dim=1, keepdim=True)
-    matching = {name: tensor for name, tensor in stored.items() if name in own}
-    wrong = [name for name, tensor in matching.items() if tensor.shape != own[name].shape]
-    if wrong or not matching:
-        raise BadRecipe(
-            f"initial weights do not fit this backbone (first: {(wrong or ['none match'])[0]})", path=path
-        )
-    backbone.load_state_dict(matching, strict=False)

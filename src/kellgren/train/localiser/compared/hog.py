@@ -71,23 +71,23 @@ class HogSvm:
         Args:
             film: (H, W) grey, bone bright.
         """
-        found, margins = self.propose(film, self.settings.accept)
-        kept = box.suppress(found, margins, self.settings.overlap)
+        places, margins = self.propose(film, self.settings.accept)
+        kept = box.suppress(places, margins, self.settings.overlap)
         unknown = np.full((6, 2), np.nan)
-        joints = [Joint(found[i], _share(margins[i]), unknown) for i in kept]
+        joints = [Joint(places[i], _share(margins[i]), unknown) for i in kept]
         return tuple(sorted(joints, key=lambda joint: float(joint.box[0] + joint.box[2])))
 
     def propose(self, film: windows.Pixels, margin: float) -> tuple[FloatArray, FloatArray]:
         """All windows judged at or above a margin: (n, 4) in film pixels, and their margins (n,)."""
         image, scale = windows.searchable(film, WINDOW)
-        found, margins = [np.empty((0, 4))], [np.empty(0)]
+        places, margins = [np.empty((0, 4))], [np.empty(0)]
         for level, size, border in windows.pyramid(image, WINDOW):
             judged = self._slide(level)
             rows, columns = np.nonzero(judged >= margin)
             corner = np.stack([columns, rows], axis=1) * float(CELL) - border
-            found.append(np.concatenate([corner, corner + WINDOW], axis=1) / (scale * size))
+            places.append(np.concatenate([corner, corner + WINDOW], axis=1) / (scale * size))
             margins.append(judged[rows, columns].astype(np.float64))
-        return np.concatenate(found), np.concatenate(margins)
+        return np.concatenate(places), np.concatenate(margins)
 
     def _slide(self, level: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Margins of all windows of an image: a weighted sum over each one's blocks."""
@@ -179,3 +179,11 @@ def fit_svm(samples: Samples, *, c: float, seed: int) -> npt.NDArray[np.float32]
     machine = LinearSVC(C=c, dual=False, random_state=seed, tol=1e-3)
     machine.fit(features(samples.windows[said]), samples.knee[said] > 0.5)
     return np.concatenate([machine.coef_[0], machine.intercept_]).astype(np.float32)
+
+
+def loss(weights: npt.NDArray[np.float32], samples: Samples) -> float:
+    """Mean squared hinge loss of the windows of which a knee is said or denied: what the fit makes small."""
+    said = np.flatnonzero(~np.isnan(samples.knee))
+    margins = features(samples.windows[said]) @ weights[:-1] + weights[-1]
+    signed = np.where(samples.knee[said] > 0.5, margins, -margins)
+    return float(np.square(np.maximum(1 - signed, 0)).mean())

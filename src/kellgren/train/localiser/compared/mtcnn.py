@@ -164,9 +164,9 @@ class Mtcnn:
         candidates = self.propose(film)
         if not len(candidates):
             return ()
-        found, scores, points = self._judge(film, candidates, 2, self.settings.accept)
-        kept = box.suppress(found, scores, 0.3)
-        joints = [Joint(found[i], float(scores[i]), points[i]) for i in kept]
+        boxes, scores, points = self._judge(film, candidates, 2, self.settings.accept)
+        kept = box.suppress(boxes, scores, 0.3)
+        joints = [Joint(boxes[i], float(scores[i]), points[i]) for i in kept]
         return tuple(sorted(joints, key=lambda joint: float(joint.box[0] + joint.box[2])))
 
     def propose(self, film: windows.Pixels) -> FloatArray:
@@ -174,14 +174,14 @@ class Mtcnn:
         candidates = self._slide(film)
         if len(self._sessions) == 1 or not len(candidates):
             return candidates
-        found, scores, _ = self._judge(film, candidates, 1, self.settings.refine)
-        return found[box.suppress(found, scores, 0.7)[: self.settings.proposals]]
+        boxes, scores, _ = self._judge(film, candidates, 1, self.settings.refine)
+        return boxes[box.suppress(boxes, scores, 0.7)[: self.settings.proposals]]
 
     def _slide(self, film: windows.Pixels) -> FloatArray:
         """P-Net on the pyramid; suppression at 0.5 within a size and 0.7 between sizes, as in MTCNN."""
         most = self.settings.proposals
         image, scale = windows.searchable(film, SIDES[0])
-        found, scores = [np.empty((0, 4))], [np.empty(0)]
+        squares, scores = [np.empty((0, 4))], [np.empty(0)]
         for level, size, border in windows.pyramid(image, SIDES[0]):
             shown = windows.centred(level)[None, None]
             knee, offsets = self._sessions[0].run(list(OUTPUTS[:2]), {"window": shown})
@@ -192,9 +192,9 @@ class Mtcnn:
             moved = box.squared(box.moved(places, offsets[0][:, rows, columns].T.astype(np.float64)))
             sure = probability[rows, columns]
             kept = box.suppress(moved, sure, 0.5)[:most]
-            found.append((moved[kept] - border) / (scale * size))
+            squares.append((moved[kept] - border) / (scale * size))
             scores.append(sure[kept])
-        proposals = np.concatenate(found)
+        proposals = np.concatenate(squares)
         return proposals[box.suppress(proposals, np.concatenate(scores), 0.7)[:most]]
 
     def _judge(
@@ -208,10 +208,10 @@ class Mtcnn:
         side = (places[:, 2] - places[:, 0])[:, None, None]
         # the network counts from the window's corner, pixel coordinates from the first pixel's centre
         located = places[:, None, :2] + points.astype(np.float64) * side - 0.5
-        found = box.squared(box.moved(places, offsets.astype(np.float64)))
+        boxes = box.squared(box.moved(places, offsets.astype(np.float64)))
         probability = _sigmoid(knee)
         sure = probability >= threshold
-        return found[sure], probability[sure], located[sure]
+        return boxes[sure], probability[sure], located[sure]
 
 
 def _sigmoid(logits: npt.NDArray[np.float32]) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Literal
 
 from pydantic.dataclasses import dataclass
@@ -47,6 +48,10 @@ class MtcnnRecipe:
         """All three."""
         return self.level1, self.level2, self.level3
 
+    def to_dict(self) -> Document:
+        """As plain values, for cards and run records."""
+        return dataclasses.asdict(self)
+
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class HogRecipe:
@@ -77,6 +82,10 @@ class HogRecipe:
     penalty: Amount
     mined: Number
     search: HogSettings
+
+    def to_dict(self) -> Document:
+        """As plain values, for cards and run records."""
+        return dataclasses.asdict(self)
 
 
 ComparatorRecipe = MtcnnRecipe | HogRecipe

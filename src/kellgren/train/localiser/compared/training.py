@@ -1,188 +1,207 @@
 """Trains the detectors that the cascade is compared with, on the same films as the cascade.
 
-Run folder: `run.json` (recipe, data, seed, machine), `log.jsonl` (a line for each thing trained) and
-`detector/`, which `detector.load` opens.
+MTCNN has a stage for each of its networks, and two more that tune the last two on real films; HOG + SVM has
+two fits of its support vector machine. What comes out is the run's `detector/`, which `detector.load` opens.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import logging
+import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from kellgren.data import DataSet
-from kellgren.data.films import load_films
-from kellgren.errors import BadRecipe
-from kellgren.train.hardware import Hardware
-from kellgren.train.localiser import detector, films, samples
-from kellgren.train.localiser.compared import hog, mtcnn
+from kellgren.train import checkpoint, session
+from kellgren.train.localiser import films, samples
+from kellgren.train.localiser.boxed_film import BoxedFilm
+from kellgren.train.localiser.compared import detector, hog, mtcnn
 from kellgren.train.localiser.compared.hog import HogSvm
 from kellgren.train.localiser.compared.mtcnn import Mtcnn, ONet, PNet, RNet
 from kellgren.train.localiser.compared.recipe import ComparatorRecipe, HogRecipe, MtcnnRecipe
-from kellgren.train.localiser.fit import fit
-from kellgren.train.localiser.material import BoxedFilm
-from kellgren.train.localiser.recipe import Level, Material
-from kellgren.train.run import WHOLE_SPLIT, commit
-from kellgren.vocabulary import FloatArray
+from kellgren.train.localiser.level import stage
+from kellgren.train.localiser.samples import Samples
+from kellgren.train.run import Run, Track, check, create_folder, silent
+from kellgren.vocabulary import FloatArray, Image
 
-log = logging.getLogger(__name__)
+Films = Callable[[], list[BoxedFilm]]
+"""Makes films when they are needed; a stage that has ended needs none."""
 
-Nets = tuple[PNet, RNet, ONet]
 Propose = Callable[[BoxedFilm], FloatArray]
 
 
-@dataclass(frozen=True, slots=True)
-class ComparatorRun:
-    """What one training run is made of; see `LocaliserRun`."""
-
-    recipe: ComparatorRecipe
-    dataset: DataSet
-    films: Path | None
-    out: Path
-    fold: int
-    seed: int
-    hardware: Hardware
-
-    def material(self) -> list[BoxedFilm]:
-        """The composed and simulated films that the cascade of this fold and seed learns from."""
-        crops = self.dataset.select(split="train")
-        if self.fold != WHOLE_SPLIT:
-            crops = crops.select(folds={k.fold for k in crops if k.fold is not None} - {self.fold})
-        what, threads = self.recipe.material, self.hardware.threads
-        made = films.composed(crops, what, seed=self.seed, threads=threads)
-        return made + films.simulated(what.simulated, seed=self.seed, threads=threads)
-
-
-def train(run: ComparatorRun) -> Path:
+def train(run: Run[ComparatorRecipe], *, resume: bool = False, track: Track = silent) -> Path:
     """Train a comparator.
+
+    Args:
+        run: What and where.
+        resume: Go on in a folder that holds a part of this very run.
+        track: Progress display.
 
     Returns:
         Its folder, for `detector.load`.
 
     Raises:
-        BadRecipe: If the folder holds a run already.
+        BadRecipe: See `run.check`; also if the loss diverges.
         BadDataset: If there are no key points, or no readable boxes.
     """
-    _open_folder(run)
-    torch.manual_seed(run.seed)
-    material = run.material()
-    real = [] if run.films is None else films.real(run.films)
-    recipe = run.recipe
+    check(run, resume=resume)
+    recipe, threads = run.recipe, run.hardware.threads
+    create_folder(run)
+    learned = functools.cache(
+        lambda: films.learned(run.training(), recipe.material, seed=run.seed, threads=threads)
+    )
+    real = functools.cache(
+        lambda: (
+            []
+            if run.films is None
+            else films.copies(films.real(run.films), recipe.material.real, seed=run.seed)
+        )
+    )
     if isinstance(recipe, HogRecipe):
-        trained: HogSvm | Mtcnn = train_hog(recipe, run, material + changed(real, recipe.material, run.seed))
+        trained: HogSvm | Mtcnn = train_hog(recipe, run, lambda: learned() + real())
     else:
-        nets, windows = train_mtcnn(recipe, run, material)
-        if real:
-            tune(nets, recipe, run, real, windows)
-        trained = Mtcnn(tuple(mtcnn.graph(net) for net in nets), recipe.search)
+        trained = train_mtcnn(recipe, run, learned, real if run.films is not None else None, track=track)
     return detector.save(trained, run.out / "detector")
 
 
-def changed(real: list[BoxedFilm], material: Material, seed: int) -> list[BoxedFilm]:
-    """The changed copies of real films that the cascade's second level is tuned on."""
-    return [copy for film in real for copy in films.varied(film, material.real, seed=seed)]
-
-
-def train_hog(recipe: HogRecipe, run: ComparatorRun, material: list[BoxedFilm]) -> HogSvm:
+def train_hog(recipe: HogRecipe, run: Run[ComparatorRecipe], learned: Films) -> HogSvm:
     """Fit, look for false knees on all films, fit again with these (Dalal & Triggs 2005, section 4).
 
     Args:
         recipe: What to train.
         run: Seed and folder.
-        material: All films to learn from.
+        learned: All films to learn from.
     """
-    started = time.monotonic()
-    drawn = cut(material, run.seed, 1, (recipe.near, recipe.far), hog.WINDOW)
-    weights = hog.fit_svm(drawn, c=recipe.penalty, seed=run.seed)
-    first = HogSvm(weights, recipe.search)
+    places = (recipe.near, recipe.far)
+    drawn = functools.cache(lambda: cut(learned(), run.seed, 1, places, hog.WINDOW))
+    first = HogSvm(_fitted(recipe, run, "svm", drawn), recipe.search)
 
     def false_knees(film: BoxedFilm) -> FloatArray:
-        found, margins = first.propose(film.pixels, 0.0)
-        return found[np.argsort(-margins, kind="stable")[: recipe.mined]]
+        boxes, margins = first.propose(film.pixels, 0.0)
+        return boxes[np.argsort(-margins, kind="stable")[: recipe.mined]]
 
-    mined = cut(material, run.seed, 1, (0, 0), hog.WINDOW, propose=false_knees)
-    false = mined.taken(np.flatnonzero(mined.knee == 0))
-    _log(run, {"level": "svm", "windows": len(drawn), "mined": len(false)}, started)
-    return HogSvm(hog.fit_svm(samples.joined([drawn, false]), c=recipe.penalty, seed=run.seed), recipe.search)
+    def with_mined() -> Samples:
+        mined = cut(learned(), run.seed, 1, (0, 0), hog.WINDOW, propose=false_knees)
+        return samples.joined([drawn(), mined.taken(np.flatnonzero(mined.knee == 0))])
+
+    return HogSvm(_fitted(recipe, run, "mined", with_mined), recipe.search)
+
+
+def _fitted(
+    recipe: HogRecipe, run: Run[ComparatorRecipe], name: str, windows: Callable[[], Samples]
+) -> Image:
+    """A fit of the support vector machine: stored, or made now and stored."""
+    path = session.best_file(run.out, name)
+    if not session.ended(run.out, name, 1):
+        started, shown = time.monotonic(), windows()
+        weights = hog.fit_svm(shown, c=recipe.penalty, seed=run.seed)
+        seconds = time.monotonic() - started
+        loss = hog.loss(weights, shown)
+        entry = session.fitted_entry(name, loss=loss, images=len(shown), seconds=seconds)
+        session.keep_fitted(run.out, entry, {"weights": torch.from_numpy(weights)})
+    stored: dict[str, Tensor] = checkpoint.load_weights(path)[0]
+    return np.asarray(stored["weights"].numpy(), np.float32)
 
 
 def train_mtcnn(
-    recipe: MtcnnRecipe, run: ComparatorRun, material: list[BoxedFilm]
-) -> tuple[Nets, list[samples.Samples]]:
+    recipe: MtcnnRecipe,
+    run: Run[ComparatorRecipe],
+    learned: Films,
+    real: Films | None,
+    *,
+    track: Track = silent,
+) -> Mtcnn:
     """Train P-Net, then R-Net with windows that P-Net proposes, then O-Net with those of both.
+
+    Then R-Net and O-Net go on with changed copies of real films and as many of the other windows, as the
+    cascade's second level does; P-Net does not.
 
     Args:
         recipe: What to train.
         run: Seed, folder and hardware.
-        material: Composed and simulated films.
-
-    Returns:
-        The networks, and each one's windows.
+        learned: Composed and simulated films.
+        real: Changed copies of the real films; None where there are none.
+        track: Progress display.
     """
+    torch.manual_seed(run.seed)
     nets = (PNet(recipe.level1.width), RNet(recipe.level2.width), ONet(recipe.level3.width))
-    seen: list[samples.Samples] = []
+    windows: list[Callable[[], Samples]] = []
     for number, (net, level) in enumerate(zip(nets, recipe.levels, strict=True), 1):
-        seen.append(_stage_windows(number, nets, recipe, run, material))
-        _fit(net, seen[-1], level, run, f"level{number}", second=number > 1)
-    return nets, seen
+        graphs = tuple(mtcnn.graph(before) for before in nets[: number - 1])
+        windows.append(
+            functools.cache(functools.partial(stage_windows, number, graphs, recipe, run, learned))
+        )
+        learning = stage(
+            f"level{number}",
+            net,
+            level,
+            windows[-1],
+            second=number > 1,
+            seed=run.seed,
+            hardware=run.hardware,
+        )
+        session.train(run, learning, track=track)
+    if real is None:
+        return Mtcnn(tuple(mtcnn.graph(net) for net in nets), recipe.search)
+    for number in (2, 3):
+        graphs = tuple(mtcnn.graph(before) for before in nets[: number - 1])
+        fresh = functools.partial(stage_windows, number, graphs, recipe, run, real)
+        level = replace(recipe.levels[number - 1], epochs=recipe.tune.epochs, lr=recipe.tune.lr, cycle=True)
+        learning = stage(
+            f"tuned{number}",
+            nets[number - 1],
+            level,
+            functools.partial(_mixed, fresh, windows[number - 1], run.seed),
+            second=True,
+            seed=run.seed,
+            hardware=run.hardware,
+        )
+        session.train(run, learning, track=track)
+    return Mtcnn(tuple(mtcnn.graph(net) for net in nets), recipe.search)
 
 
-def tune(
-    nets: Nets, recipe: MtcnnRecipe, run: ComparatorRun, real: list[BoxedFilm], seen: list[samples.Samples]
-) -> None:
-    """Go on with changed copies of real films and as many of the other windows, in place; not P-Net.
+def _mixed(fresh: Callable[[], Samples], others: Callable[[], Samples], seed: int) -> Samples:
+    return samples.mixed(fresh(), others(), seed=seed)
+
+
+def stage_windows(
+    number: int, graphs: tuple[bytes, ...], recipe: MtcnnRecipe, run: Run[ComparatorRecipe], learned: Films
+) -> Samples:
+    """What a level learns from.
 
     Args:
-        nets: As trained without real films.
-        recipe: How.
-        run: Seed, folder and hardware.
-        real: The real films to learn from.
-        seen: Windows that the networks have been trained with.
+        number: Of the level, from 1.
+        graphs: Of the levels before it.
+        recipe: What to train.
+        run: Seed and hardware.
+        learned: Films to cut windows from.
     """
-    copies = changed(real, recipe.material, run.seed)
-    for number in (2, 3):
-        fresh = _stage_windows(number, nets, recipe, run, copies)
-        others = seen[number - 1]
-        chosen = np.random.default_rng([run.seed, 3]).permutation(len(others))[: len(fresh)]
-        mixed = samples.joined([fresh, others.taken(np.sort(chosen))])
-        level = replace(recipe.levels[number - 1], epochs=recipe.tune.epochs, lr=recipe.tune.lr, cycle=True)
-        _fit(nets[number - 1], mixed, level, run, f"tuned{number}", second=True)
-
-
-def _stage_windows(
-    number: int, nets: Nets, recipe: MtcnnRecipe, run: ComparatorRun, material: list[BoxedFilm]
-) -> samples.Samples:
     level, size = recipe.levels[number - 1], mtcnn.SIDES[number - 1]
+    places = (level.near, level.far)
     if number == 1:
-        return cut(material, run.seed, 1, (level.near, level.far), size)
-    graphs = tuple(mtcnn.graph(net) for net in nets[: number - 1])
+        return cut(learned(), run.seed, 1, places, size)
     before = Mtcnn(graphs, recipe.search, threads=run.hardware.threads)
-    return cut(
-        material, run.seed, 2, (level.near, level.far), size, propose=lambda film: before.propose(film.pixels)
-    )
+    return cut(learned(), run.seed, 2, places, size, propose=lambda film: before.propose(film.pixels))
 
 
 def cut(
-    material: list[BoxedFilm],
+    learned: list[BoxedFilm],
     seed: int,
     level: int,
     places: tuple[int, int],
     size: int,
     *,
     propose: Propose | None = None,
-) -> samples.Samples:
+) -> Samples:
     """Windows at the places where the cascade's training has them, and where a detector proposes.
 
     Args:
-        material: Films.
+        learned: Films.
         seed: Source of the places.
         level: 1 for windows of the equalised film, 2 for windows of the film itself.
         places: Windows around each joint, and anywhere on each film.
@@ -190,46 +209,10 @@ def cut(
         propose: Where else to look.
     """
     parts = []
-    for film in material:
+    for film in learned:
         # seeded as the cascade's own windows are
-        rng = np.random.default_rng([seed, level, *film.name.encode(), film.pixels.size])
-        where = samples.around(film, rng, near=places[0], far=places[1])
+        where = samples.around(film, samples.generator(film, seed, level), near=places[0], far=places[1])
         if propose is not None:
             where = np.concatenate([where, propose(film)])
         parts.append(samples.cut(film, where, size, equalise=level == 1))
     return samples.joined(parts)
-
-
-def _fit(
-    net: torch.nn.Module, shown: samples.Samples, level: Level, run: ComparatorRun, name: str, *, second: bool
-) -> None:
-    started = time.monotonic()
-    history = fit(net, shown, level, second=second, seed=run.seed, hardware=run.hardware)
-    net.to("cpu")
-    entry = {"level": name, "windows": len(shown), "knees": int(np.nansum(shown.knee))}
-    _log(run, entry | {"loss": [round(loss, 5) for loss in history]}, started)
-
-
-def _log(run: ComparatorRun, entry: dict[str, Any], started: float) -> None:
-    entry = entry | {"seconds": round(time.monotonic() - started, 1)}
-    log.info("%s", entry)
-    with (run.out / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
-
-
-def _open_folder(run: ComparatorRun) -> None:
-    run.out.mkdir(parents=True, exist_ok=True)
-    path = run.out / "run.json"
-    if path.is_file():
-        raise BadRecipe("the folder holds a run already", path=run.out, remedy="use another --out")
-    record = {
-        "recipe": dataclasses.asdict(run.recipe),
-        "data_sha256": run.dataset.sha256(),
-        "films": 0 if run.films is None else len(load_films(run.films)),
-        "fold": run.fold,
-        "seed": run.seed,
-        "hardware": run.hardware.name,
-        "torch": torch.__version__,
-        "commit": commit(),
-    }
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -2,11 +2,7 @@
 
 import json
 import math
-import os
-import signal
-import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +11,14 @@ import pytest
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch")
 
+from torch import nn  # noqa: E402 - after the check that torch is there
+
 from kellgren.data import load  # noqa: E402 - after the check that torch is there
 from kellgren.errors import BadRecipe  # noqa: E402
-from kellgren.train.graders import export, held_out, networks, optimiser, session  # noqa: E402
-from kellgren.train.graders.recipe import Augment, Auxiliary, Loss, Phase, View  # noqa: E402
-from kellgren.train.graders.train import line, train  # noqa: E402
+from kellgren.train import folder, optimiser, session  # noqa: E402
+from kellgren.train.graders import held_out, losses, networks  # noqa: E402
+from kellgren.train.graders.recipe import Augment, Auxiliary, Loss, Optimise, Phase, View  # noqa: E402
+from kellgren.train.graders.training import train  # noqa: E402
 from kellgren.train.hardware import Hardware  # noqa: E402
 from kellgren.train.run import Run  # noqa: E402
 
@@ -62,7 +61,7 @@ def rich_recipe(tiny_recipe):
 def run_in(rich_recipe, training_set):
     def make(folder, *, init=None, **changes):
         hardware = Hardware(torch.device("cpu"), bf16=False, threads=1, name="test, fp32")
-        return Run(replace(rich_recipe, **changes), load(training_set), folder, 0, 3, init, hardware)
+        return Run(replace(rich_recipe, **changes), load(training_set), folder, 0, 3, hardware, init=init)
 
     return make
 
@@ -86,14 +85,14 @@ def epochs_of(run_in, tmp_path_factory):
         seen.append(None)
         yield from items
 
-    original = session.Session.keep
+    original = session.Session._write
 
-    def keep(self, entry):
-        original(self, entry)
+    def keep(self, *, best):
+        original(self, best=best)
         seen[-1] = {name: value.clone() for name, value in self.net.state_dict().items()}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session.Session, "keep", keep)
+        patch.setattr(session.Session, "_write", keep)
         train(run_in(folder), track=track)
     torch.manual_seed(3)
     start = networks.build(run_in(folder).recipe, init=None).state_dict()
@@ -173,12 +172,12 @@ def scripted(monkeypatch):
     """Held-out scores as a list says, with the weights that they were given for."""
     scores, weights = [], []
 
-    def figures(net, crops, recipe, hardware):
+    def metrics(net, crops, recipe, hardware):
         del crops, recipe, hardware
         weights.append({name: value.clone() for name, value in net.state_dict().items()})
         return {"score": scores[len(weights) - 1]}
 
-    monkeypatch.setattr(held_out, "figures", figures)
+    monkeypatch.setattr(held_out, "metrics", metrics)
     return scores, weights
 
 
@@ -192,8 +191,9 @@ def test_patience_stops_and_the_best_weights_come_back(run_in, tmp_path, scripte
     assert [entry["score"] for entry in log] == [0.9, 0.1, 0.5]
     assert [entry["best"] for entry in log] == [True, False, False]
     assert ["stopped" in entry for entry in log] == [False, False, True]
-    assert "stopped" in line(log[-1], 10)
-    assert export._read_record(tmp_path)["seed"] == 3  # a stopped run is a finished one
+    assert log[-1]["stopped"] == "patience"
+    assert "stopped" in session.line(folder.read_log(tmp_path)[-1], 10)
+    assert session.ended(tmp_path, "", 10)
     for name, value in weights[0].items():
         torch.testing.assert_close(net.state_dict()[name], value, rtol=0, atol=0)
     train(run_in(tmp_path, optimise=optimise), resume=True)
@@ -220,7 +220,7 @@ def test_patience_is_renewed_by_a_better_epoch_and_survives_a_stop(run_in, tmp_p
 
 
 def test_a_loss_that_is_no_number_ends_the_run(run_in, tmp_path, monkeypatch):
-    monkeypatch.setattr(session.losses, "multi_task", lambda raw, *_: raw["KL"].sum() * math.nan)
+    monkeypatch.setattr(losses, "multi_task", lambda raw, *_: raw["KL"].sum() * math.nan)
     with pytest.raises(BadRecipe, match=r"loss is nan in epoch 1.*lower the learning rates"):
         train(run_in(tmp_path))
     assert not (tmp_path / "last.pt").exists()
@@ -241,43 +241,6 @@ def test_without_an_average_the_weights_themselves_are_kept(run_in, tmp_path, ri
         torch.testing.assert_close(net.state_dict()[name], value, rtol=0, atol=0)
 
 
-# --- killed without a word -------------------------------------------------------------------------------
-
-CHILD = """
-import json, sys
-import torch
-from pathlib import Path
-from kellgren.data import load
-from kellgren.train.graders import recipe
-from kellgren.train.graders.train import train
-from kellgren.train.hardware import Hardware
-from kellgren.train.run import Run
-torch.set_num_threads(1)
-values, data, out, resume = json.loads(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4] == "resume"
-hardware = Hardware(torch.device("cpu"), bf16=False, threads=1, name="test, fp32")
-train(Run(recipe.from_dict(values), load(data), out, 0, 3, None, hardware), resume=resume)
-"""
-
-
-def test_kill_9_loses_at_most_the_epoch_that_was_running(epochs_of, run_in, training_set, tmp_path):
-    values = json.dumps(run_in(tmp_path).recipe.to_dict())
-    command = [sys.executable, "-c", CHILD, values, str(training_set), str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    child = subprocess.Popen([*command, "start"], env=environment)  # noqa: S603 - our own program
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "last.pt").exists() and child.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    before = len(entries(tmp_path))
-    assert before >= 1
-    subprocess.run([*command, "resume"], env=environment, check=True)  # noqa: S603 - our own program
-    assert [entry["epoch"] for entry in entries(tmp_path)] == [1, 2, 3]
-    whole, again = stored(epochs_of[0], "last.pt")["model"], stored(tmp_path, "last.pt")["model"]
-    for name, value in whole.items():
-        torch.testing.assert_close(again[name], value, rtol=0, atol=0)
-
-
 # --- optimisers and rates --------------------------------------------------------------------------------
 
 
@@ -288,7 +251,7 @@ def net(rich_recipe):
 
 
 def test_groups_hold_every_trained_parameter_once_at_its_rate(net):
-    groups = optimiser.parameter_groups(net, ALL, 0.1)
+    groups = optimiser.parameter_groups(net, net.backbones, ALL, 0.1)
     listed = [p for group in groups for p in group["params"]]
     assert len({id(p) for p in listed}) == len(listed)
     assert {id(p) for p in listed} == {id(p) for p in net.parameters()}
@@ -299,7 +262,7 @@ def test_groups_hold_every_trained_parameter_once_at_its_rate(net):
 
 
 def test_head_rate_is_the_backbones_unless_given(net):
-    groups = optimiser.parameter_groups(net, LAST, 0.0)
+    groups = optimiser.parameter_groups(net, net.backbones, LAST, 0.0)
     assert {group["lr"] for group in groups} == {1e-4}
 
 
@@ -307,14 +270,14 @@ def test_heads_phase_trains_heads_and_gives_back_what_it_took(net):
     trainable = frozenset(net.parameters())
     frozen = next(iter(networks.backbone_parameters(net)))
     trainable -= {frozen}
-    optimiser.choose_trained(net, HEADS, trainable)
+    optimiser.select_trained(net, net.backbones, HEADS, trainable)
     assert {p for p in net.parameters() if p.requires_grad} == set(net.heads.parameters())
-    optimiser.choose_trained(net, ALL, trainable)
+    optimiser.select_trained(net, net.backbones, ALL, trainable)
     assert {p for p in net.parameters() if p.requires_grad} == trainable
-    optimiser.training_mode(net, HEADS)
+    optimiser.training_mode(net, net.backbones, HEADS)
     assert not any(m.training for b in net.backbones for m in b.modules())
     assert net.dropout.training
-    optimiser.training_mode(net, ALL)
+    optimiser.training_mode(net, net.backbones, ALL)
     assert all(b.training for b in net.backbones)
 
 
@@ -323,7 +286,9 @@ def test_heads_phase_trains_heads_and_gives_back_what_it_took(net):
     [("adam", torch.optim.Adam, True), ("adamw", torch.optim.AdamW, False), ("sgd", torch.optim.SGD, True)],
 )
 def test_optimisers_are_what_they_are_called(net, rich_recipe, name, kind, decay_enters_the_step):
-    built = optimiser.build(net, ALL, replace(rich_recipe.optimise, optimiser=name, weight_decay=0.1))
+    built = optimiser.build(
+        net, net.backbones, ALL, replace(rich_recipe.optimise, optimiser=name, weight_decay=0.1)
+    )
     assert type(built) is kind
     assert {group["weight_decay"] for group in built.param_groups} == {0.0, 0.1}
     if name == "sgd":
@@ -352,6 +317,24 @@ def test_cosine_schedule_by_hand(epoch, expected):
     assert optimiser.schedule(epoch, phase) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("total", [1, 2, 7, 40, 333])
+def test_one_cycle_is_torchs(total):
+    parameter = nn.Parameter(torch.zeros(1))
+    theirs = torch.optim.Adam([parameter], lr=2e-3)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(theirs, max_lr=2e-3, total_steps=total, pct_start=0.15)
+    phase = Phase(epochs=total, lr=2e-3, schedule="one_cycle")
+    ours = optimiser.build(nn.Linear(1, 1), (), phase, Optimise(phases=(phase,), batch=1, optimiser="adam"))
+    for step in range(total):
+        optimiser.set_rate(ours, phase, step=step, steps=1)
+        (expected,), *given = theirs.param_groups, *ours.param_groups
+        for group in given:
+            assert group["lr"] == pytest.approx(expected["lr"], rel=1e-9)
+            assert group["betas"] == pytest.approx(expected["betas"], rel=1e-9)
+        theirs.step()
+        if step + 1 < total:
+            cycle.step()
+
+
 def test_constant_schedule_stays():
     assert [optimiser.schedule(e, Phase(epochs=3, lr=1.0)) for e in (0, 1.5, 3)] == [1.0, 1.0, 1.0]
     assert optimiser.schedule(0, Phase(epochs=3, lr=1.0, warmup=2)) == pytest.approx(0.02)
@@ -371,9 +354,7 @@ def test_curves_for_tensorboard(epochs_of):
 
 
 def test_absent_tensorboard_is_said(monkeypatch, caplog, tmp_path):
-    from kellgren.train import scalars
-
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    assert scalars.open_writer(tmp_path, epoch=1) is None
+    assert session._writer(tmp_path, epoch=1) is None
     assert "tensorboard is not installed" in caplog.text
     assert not list(Path(tmp_path).iterdir())

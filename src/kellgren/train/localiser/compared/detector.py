@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from kellgren import locate
 from kellgren.errors import BadBundle
@@ -66,12 +66,13 @@ def load(folder: Path, *, threads: int = 1) -> Detector:
     if not (folder / CARD).is_file():
         return locate.load(str(folder), threads=threads)
     try:
-        card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        if card["method"] == "mtcnn":
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        method = str(card["method"])
+        if method == "mtcnn":
             graphs = tuple((folder / name).read_bytes() for name in GRAPHS)
             return Mtcnn(graphs, MtcnnSettings(**card["settings"]), threads=threads)
-        if card["method"] == "hog_svm":
+        if method == "hog_svm":
             return HogSvm.load(folder / "svm.npz", HogSettings(**card["settings"]))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise BadBundle(f"cannot read the detector: {error}", path=folder) from error
-    raise BadBundle(f"a detector of unknown method {card['method']!r}", path=folder)
+    raise BadBundle(f"a detector of unknown method {method!r}", path=folder)

@@ -1,20 +1,13 @@
-"""Films with boxes and key points: what a localiser learns from and is measured on."""
+"""Films with boxes and key points: what a detector learns from and is measured on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from kellgren.vocabulary import FloatArray
-
-KEY_POINTS: Final = ("femur0", "femur6", "femur12", "tibia0", "tibia8", "tibia16")
-"""Columns of `joint_line_points.csv` that are Wang's six key points, from the lateral margin on."""
-
-POINTS_PLACE: Final = (0.10, 0.90)
-"""Smallest and largest abscissa, in box widths, that key points of a published crop have."""
 
 
 @dataclass(frozen=True, slots=True)

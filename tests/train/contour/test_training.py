@@ -1,24 +1,23 @@
 """The joint-line model: recipe, material, loss and network against small known cases; one tiny training."""
 
-import csv
-import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from kellgren.errors import BadDataset, BadRecipe
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.train
 
-from kellgren import data  # noqa: E402 - after the skip
+import pointed  # noqa: E402 - after the skip
+from kellgren import data  # noqa: E402
 from kellgren.grade.golden import check  # noqa: E402
 from kellgren.measure import POINTS, ContourModel  # noqa: E402
 from kellgren.train import hardware  # noqa: E402
-from kellgren.train.contour import export, losses, material, network, recipe, train  # noqa: E402
+from kellgren.train.contour import crops, export, losses, network, recipe, training  # noqa: E402
 from kellgren.train.graders.recipe import Augment  # noqa: E402
+from kellgren.train.run import Run  # noqa: E402
 
 
 def gaussian(points, cells, sigma=1.0):
@@ -28,13 +27,6 @@ def gaussian(points, cells, sigma=1.0):
     dy = (axis - points[..., 1:]) * cells / sigma
     maps = torch.exp(-0.5 * (dy[..., :, None] ** 2 + dx[..., None, :] ** 2))
     return maps / maps.sum(dim=(2, 3), keepdim=True)
-
-
-def line(y_femur, y_tibia):
-    """Thirty points on two level lines, (1, 30, 2)."""
-    femur = torch.stack((torch.linspace(0.1, 0.9, 13), torch.full((13,), y_femur)), dim=1)
-    tibia = torch.stack((torch.linspace(0.1, 0.9, 17), torch.full((17,), y_tibia)), dim=1)
-    return torch.cat((femur, tibia))[None]
 
 
 def test_packaged_recipe_loads_in_both_sizes_and_survives_a_card():
@@ -73,7 +65,7 @@ def test_divergence_is_nought_for_the_gaussian_and_ln_2_far_from_it():
 
 
 def test_errors_are_split_along_and_across_the_line():
-    true = line(0.4, 0.5)
+    true = pointed.line(0.4, 0.5)
     across, along = losses.split(true + torch.tensor([0.03, 0.02]), true)
     torch.testing.assert_close(along, torch.full((1, POINTS), 0.03))
     torch.testing.assert_close(across, torch.full((1, POINTS), 0.02))
@@ -81,7 +73,7 @@ def test_errors_are_split_along_and_across_the_line():
 
 def test_loss_is_in_cells_and_leaves_out_what_is_outside():
     weights = replace(recipe.load(size="small").loss, shape=0.0)
-    true = line(0.4, 0.5)
+    true = pointed.line(0.4, 0.5)
     heat = gaussian(true + torch.tensor([0.0, 0.025]), 40)
     assert float(losses.contour(heat, true, torch.ones(1), weights)) == pytest.approx(1.0, abs=0.01)
     outside = true.clone()
@@ -92,7 +84,7 @@ def test_loss_is_in_cells_and_leaves_out_what_is_outside():
 
 def test_unsure_points_weigh_less():
     weights = replace(recipe.load(size="small").loss, shape=0.0)
-    true = torch.cat((line(0.4, 0.5), line(0.4, 0.5)))
+    true = torch.cat((pointed.line(0.4, 0.5), pointed.line(0.4, 0.5)))
     heat = gaussian(true + torch.tensor([[[0.0, 0.025]], [[0.0, 0.1]]]), 40)
     even = float(losses.contour(heat, true, torch.tensor([1.0, 1.0]), weights))
     uneven = float(losses.contour(heat, true, torch.tensor([1.0, 0.0]), weights))
@@ -105,33 +97,9 @@ def test_reframing_moves_image_and_points_alike():
     points = np.array([[(80 + 0.5) / 200, (120 + 0.5) / 200]])
     for seed in range(5):
         ranges = Augment(rotate=15, scale=0.2, shift=0.1)
-        warped, moved = material.reframe(image, points, ranges, np.random.default_rng(seed))
+        warped, moved = crops.reframe(image, points, ranges, np.random.default_rng(seed))
         ys, xs = np.nonzero(warped > 100)
         np.testing.assert_allclose(moved[0] * 200 - 0.5, [xs.mean(), ys.mean()], atol=0.6)
-
-
-@pytest.fixture(scope="module")
-def pointed_set(training_set, tmp_path_factory):
-    """The phantom training set with an invented table of points."""
-    import shutil
-
-    folder = tmp_path_factory.mktemp("pointed") / "set"
-    shutil.copytree(training_set, folder)
-    names = [
-        f"{bone}{i}_{axis}" for bone, n in (("femur", 13), ("tibia", 17)) for i in range(n) for axis in "xy"
-    ]
-    knees = data.load(folder)
-    size = Image.open(io.BytesIO(knees.knees[0].image.read_bytes())).width
-    row = line(0.45, 0.5)[0].numpy() * size - 0.5
-    with (folder / material.TABLE).open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "score", *names])
-        for knee in knees:
-            points = row.copy()
-            if knee.side == "L":
-                points[:, 0] = size - 1 - points[:, 0]
-            writer.writerow([knee.name, 0.1, *points.ravel()])
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -142,30 +110,30 @@ def tiny():
 
 
 def test_left_knees_and_their_points_are_mirrored(pointed_set, tiny):
-    crops = material.preload(data.load(pointed_set), tiny, threads=1)
-    expected = np.broadcast_to(line(0.45, 0.5)[0].numpy(), crops.points.shape)
-    np.testing.assert_allclose(crops.points, expected, atol=1e-6)
+    read = crops.preload(data.load(pointed_set), tiny, threads=1)
+    expected = np.broadcast_to(pointed.line(0.45, 0.5)[0].numpy(), read.points.shape)
+    np.testing.assert_allclose(read.points, expected, atol=1e-6)
 
 
 def test_batches_do_not_depend_on_threads(pointed_set, tiny):
-    crops = material.preload(data.load(pointed_set), tiny, threads=1)
-    one, two = (next(material.training_batches(crops, tiny, seed=1, epoch=2, threads=n)) for n in (1, 2))
+    read = crops.preload(data.load(pointed_set), tiny, threads=1)
+    one, two = (next(crops.training_batches(read, tiny, seed=1, epoch=2, threads=n)) for n in (1, 2))
     torch.testing.assert_close(one.images, two.images)
     torch.testing.assert_close(one.points, two.points)
 
 
 def test_a_data_set_without_points_is_refused(training_set, tiny):
     with pytest.raises(BadDataset, match="points"):
-        material.preload(data.load(training_set), tiny, threads=1)
+        crops.preload(data.load(training_set), tiny, threads=1)
 
 
 def test_train_export_and_find(pointed_set, tiny, tmp_path):
     dataset = data.load(pointed_set)
     fold = next(knee.fold for knee in dataset if knee.fold is not None)
-    run = train.ContourRun(tiny, dataset, tmp_path / "run", fold, 0, hardware.choose("cpu"))
-    train.train(run)
+    run = Run(tiny, dataset, tmp_path / "run", fold, 0, hardware.choose("cpu"))
+    training.train(run)
     with pytest.raises(BadRecipe, match="holds a run"):
-        train.train(run)
+        training.train(run)
     from kellgren.model import bundle
 
     written = bundle.load(export.export_contour(tmp_path / "run", dataset, tmp_path / "bundle"))
@@ -178,5 +146,5 @@ def test_train_export_and_find(pointed_set, tiny, tmp_path):
 
 
 def test_a_folder_without_an_epoch_is_not_exported(pointed_set, tiny, tmp_path):
-    with pytest.raises(BadRecipe, match="no epoch was finished"):
+    with pytest.raises(BadRecipe, match="not a run folder"):
         export.export_contour(tmp_path, data.load(pointed_set), tmp_path / "bundle")

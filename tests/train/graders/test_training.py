@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -17,12 +18,12 @@ from kellgren.grade import golden  # noqa: E402
 from kellgren.grade.grader import Grader  # noqa: E402
 from kellgren.model import bundle  # noqa: E402
 from kellgren.model.tta import Look  # noqa: E402
-from kellgren.train.graders import export, networks  # noqa: E402
-from kellgren.train.graders import train as training  # noqa: E402
+from kellgren.train.folder import WHOLE_SPLIT  # noqa: E402
+from kellgren.train.graders import export, networks, training  # noqa: E402
 from kellgren.train.graders.export import PARITY, export_run  # noqa: E402
 from kellgren.train.graders.recipe import Loss  # noqa: E402
 from kellgren.train.hardware import Hardware  # noqa: E402
-from kellgren.train.run import WHOLE_SPLIT, Run, check_start, silent  # noqa: E402
+from kellgren.train.run import Run, check, silent  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -191,9 +192,11 @@ def test_what_was_learned_from_is_not_held_out(finished, run_in, tmp_path, caplo
     assert not (tmp_path / "run").exists()
     alone = tmp_path / "best.pt"
     alone.write_bytes((finished[0] / "best.pt").read_bytes())
-    check_start(run_in(tmp_path / "run", init=str(alone), fold=1))
+    check(run_in(tmp_path / "run", init=str(alone), fold=1), resume=False)
     assert "which knees it has learned from" in caplog.text
-    check_start(run_in(tmp_path / "run", init=str(finished[0]), fold=WHOLE_SPLIT))  # holds nothing out
+    check(
+        run_in(tmp_path / "run", init=str(finished[0]), fold=WHOLE_SPLIT), resume=False
+    )  # holds nothing out
 
 
 def test_what_an_ancestor_learned_from_is_not_held_out_either(finished, run_in, tmp_path):
@@ -203,23 +206,24 @@ def test_what_an_ancestor_learned_from_is_not_held_out_either(finished, run_in, 
     between.mkdir()
     (between / "best.pt").write_bytes((finished[0] / "best.pt").read_bytes())
     record = run_in(between, init=str(finished[0])).record()
-    assert record["learned_before"] == [{"data_sha256": first.dataset.sha256(), "fold": 0}]
-    (between / "run.json").write_text(json.dumps(record | {"data_sha256": "other", "fold": 1}))
+    assert [(a.data_sha256, a.fold) for a in record.learned_before] == [(first.dataset.sha256(), 0)]
+    other = record.model_copy(update={"data_sha256": "other", "fold": 1})
+    (between / "run.json").write_text(other.model_dump_json())
     with pytest.raises(BadRecipe, match=r"learned from fold 1, .*--fold 0"):
-        check_start(run_in(tmp_path / "run", init=str(between), fold=1))
-    check_start(run_in(tmp_path / "run", init=str(between), fold=0))
-    assert "learned_before" not in first.record()
+        check(run_in(tmp_path / "run", init=str(between), fold=1), resume=False)
+    check(run_in(tmp_path / "run", init=str(between), fold=0), resume=False)
+    assert first.record().learned_before == ()
 
 
 def test_a_damaged_start_is_said_before_anything_is_written(finished, run_in, tmp_path):
     start = tmp_path / "start"
     start.mkdir()
     (start / "best.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(BadRecipe, match="no weights of a trained network"):
+    with pytest.raises(BadRecipe, match="not a checkpoint of a run"):
         training.train(run_in(tmp_path / "run", init=str(start)))
     (start / "best.pt").write_bytes((finished[0] / "best.pt").read_bytes())
     (start / "run.json").write_text("{")
-    with pytest.raises(BadRecipe, match="no record of a run"):
+    with pytest.raises(BadRecipe, match="not the record of a run"):
         training.train(run_in(tmp_path / "run", init=str(start)))
     assert not (tmp_path / "run").exists()
 
@@ -239,7 +243,7 @@ def test_a_trained_network_with_another_backbone_is_refused(finished, tiny_recip
     with pytest.raises(BadRecipe, match=r"another backbone \(first difference: backbone"):
         networks.build(other, init=str(finished[0]))
     (tmp_path / "best.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(BadRecipe, match="no weights of a trained network"):
+    with pytest.raises(BadRecipe, match="not a checkpoint of a run"):
         networks.build(tiny_recipe, init=str(tmp_path))
 
 
@@ -330,9 +334,9 @@ def test_weights_that_do_not_bear_rounding_stay_single(finished, run_in, tmp_pat
     assert 0 < rounded["largest_rounding_difference"] <= export.ROUNDING
     monkeypatch.setattr(export, "ROUNDING", 0.0)
     run = run_in(finished[0])
-    proof = export._write_graph(run.recipe, finished[0], run.training(), tmp_path)
-    assert (proof["weights"], proof["largest_rounding_difference"]) == ("fp32", 0.0)
-    assert proof["largest_probability_difference"] <= PARITY
+    proof = export.write_graph(run.recipe, finished[0] / "best.pt", run.training(), tmp_path)
+    assert (proof.weights, proof.largest_rounding_difference) == ("fp32", 0.0)
+    assert proof.largest_probability_difference <= PARITY
     kinds = {i.data_type for i in onnx.load(tmp_path / "model.onnx").graph.initializer if len(i.dims) > 1}
     assert onnx.TensorProto.FLOAT16 not in kinds
 
@@ -370,33 +374,19 @@ def test_export_overwrites_no_folder_but_a_bundle(finished, training_set, tmp_pa
     assert (tmp_path / "thesis.doc").read_text() == "years of work"
 
 
-def test_an_export_that_ends_early_leaves_no_half_bundle(finished, training_set, tmp_path, monkeypatch):
+def test_an_export_that_ends_early_leaves_no_half_bundle(
+    finished, exported, training_set, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("kellgren.train.graders.export._write_typical", None)
     out = tmp_path / "bundle"
-    with monkeypatch.context() as patched:
-        patched.setattr("kellgren.train.graders.export.fit_calibration", None)
-        with pytest.raises(TypeError):
-            export_run(finished[0], training_set, out, track=silent)
+    with pytest.raises(TypeError):
+        export_run(finished[0], training_set, out, track=silent)
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / ".bundle.partial").mkdir()
-    (tmp_path / ".bundle.partial" / "model.onnx").write_bytes(b"of a process that was killed")
-    export_run(finished[0], training_set, out, track=silent)
-    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    shutil.copytree(exported, out)
     before = (out / "card.json").read_bytes()
-    monkeypatch.setattr("kellgren.train.graders.export.fit_calibration", None)
     with pytest.raises(TypeError):
         export_run(finished[0], training_set, out, track=silent)
     assert (out / "card.json").read_bytes() == before, "what was there stays until the new one is whole"
-
-
-def test_a_train_knee_in_no_fold_is_said(run_in, tmp_path):
-    run = run_in(tmp_path)
-    knees = run.dataset.knees
-    first = next(i for i, knee in enumerate(knees) if knee.split == "train")
-    holed = replace(
-        run.dataset, knees=(*knees[:first], replace(knees[first], fold=None), *knees[first + 1 :])
-    )
-    with pytest.raises(BadDataset, match=f"1 train knees are in no fold, first '{knees[first].name}'"):
-        replace(run, dataset=holed).training()
 
 
 def test_command_line_exchanges_values_of_the_recipe(monkeypatch, training_set, tmp_path):
@@ -406,7 +396,7 @@ def test_command_line_exchanges_values_of_the_recipe(monkeypatch, training_set, 
     from kellgren.train import kinds
 
     seen = []
-    monkeypatch.setattr(kinds, "train", lambda chosen, request, **_: seen.append(chosen) or tmp_path)
+    monkeypatch.setattr(kinds, "train", lambda run, **_: seen.append(run.recipe) or tmp_path)
     arguments = ["train", "joint", "--data", str(training_set), "--out", str(tmp_path), "--size", "small"]
     changes = ["--set", "optimise.batch=8", "--set", "loss.KL.gamma=3"]
     assert CliRunner().invoke(app, [*arguments, *changes]).exit_code == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -17,14 +16,16 @@ import torch  # noqa: E402
 from kellgren.errors import BadBundle, BadRecipe  # noqa: E402
 from kellgren.locate import boxes  # noqa: E402
 from kellgren.train import kinds  # noqa: E402
+from kellgren.train.folder import read_log  # noqa: E402
 from kellgren.train.graders import recipe as recipes  # noqa: E402
 from kellgren.train.hardware import choose  # noqa: E402
-from kellgren.train.localiser import detector, samples  # noqa: E402
-from kellgren.train.localiser.compared import hog, mtcnn, training  # noqa: E402
+from kellgren.train.localiser import samples  # noqa: E402
+from kellgren.train.localiser.boxed_film import BoxedFilm  # noqa: E402
+from kellgren.train.localiser.compared import detector, hog, mtcnn, training  # noqa: E402
 from kellgren.train.localiser.compared import recipe as compared_recipe  # noqa: E402
 from kellgren.train.localiser.compared.hog import HogSettings, HogSvm  # noqa: E402
-from kellgren.train.localiser.compared.mtcnn import Mtcnn, MtcnnSettings  # noqa: E402
-from kellgren.train.localiser.material import BoxedFilm  # noqa: E402
+from kellgren.train.localiser.compared.mtcnn import MtcnnSettings  # noqa: E402
+from kellgren.train.run import Run  # noqa: E402
 
 SEARCH = MtcnnSettings(propose=0.3, refine=0.3, accept=0.5, proposals=150)
 
@@ -52,7 +53,7 @@ def rings():
 def run_of(recipe, tmp_path):
     hardware = replace(choose("cpu"), threads=1)
     torch.set_num_threads(1)  # steps this small lose by waiting for a second, busy processor
-    return training.ComparatorRun(recipe, None, None, tmp_path, 0, 0, hardware)
+    return Run(recipe, None, tmp_path, 0, 0, hardware)
 
 
 def hits(finder, shown):
@@ -97,15 +98,16 @@ def test_hog_finds_rings_it_has_not_seen(rings, tmp_path):
     pytest.importorskip("sklearn")
     recipe = compared_recipe.from_dict(recipes.document("locate-hog", size="small"))
     recipe = replace(recipe, search=HogSettings(accept=0.0, overlap=0.2))
-    finder = training.train_hog(recipe, run_of(recipe, tmp_path), rings)
+    finder = training.train_hog(recipe, run_of(recipe, tmp_path), lambda: rings)
     overlaps, false = hits(finder, [disc_film(100 + seed, count=seed % 3) for seed in range(9)])
     assert (overlaps >= 0.5).mean() >= 0.85
     assert false <= 2
     joint = finder.find(disc_film(101).pixels)[0]
     assert np.isnan(joint.points).all()
     assert 0 <= joint.score <= 1
-    entry = json.loads((tmp_path / "log.jsonl").read_text())
-    assert entry["windows"] > 500
+    first, second = read_log(tmp_path)
+    assert [first.stage, second.stage] == ["svm", "mined"]
+    assert second.images > first.images > 500
     stored = detector.load(detector.save(finder, tmp_path / "stored"))
     np.testing.assert_array_equal(stored.find(rings[1].pixels)[0].box, finder.find(rings[1].pixels)[0].box)
 
@@ -153,13 +155,12 @@ def test_mtcnn_learns_level_after_level(rings, tmp_path):
     levels["level3"] = replace(levels["level3"], epochs=4, near=8)
     recipe = replace(recipe, search=SEARCH, **levels)
     run = run_of(recipe, tmp_path)
-    torch.manual_seed(0)
-    nets, windows = training.train_mtcnn(recipe, run, rings)
-    assert [w.windows.shape[1] for w in windows] == list(mtcnn.SIDES)
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [entry["level"] for entry in log] == ["level1", "level2", "level3"]
-    assert all(entry["loss"][-1] < 0.6 * entry["loss"][0] for entry in log)
-    finder = Mtcnn(tuple(mtcnn.graph(net) for net in nets), SEARCH)
+    finder = training.train_mtcnn(recipe, run, lambda: rings, None)
+    losses = {}
+    for entry in read_log(tmp_path):
+        losses.setdefault(entry.stage, []).append(entry.loss)
+    assert {stage: len(each) for stage, each in losses.items()} == {"level1": 8, "level2": 8, "level3": 4}
+    assert all(each[-1] < 0.6 * each[0] for each in losses.values())
     overlaps, _ = hits(finder, [disc_film(100 + seed, count=seed % 3) for seed in range(9)])
     assert (overlaps >= 0.5).mean() >= 0.7
     stored = detector.load(detector.save(finder, tmp_path / "stored"))
