@@ -158,7 +158,7 @@ def subset(dataset: DataSet, out: Path, *, share: float) -> Path:
         for knee in knees:
             grades = ["" if knee.grade(task) == MISSING else knee.grade(task) for task in tasks]
             writer.writerow([knee.name, knee.split, knee.patient, knee.side or "", *grades])
-            suffix = Path(knee.image.parts(dataset.root)[-1]).suffix
+            suffix = Path(knee.image.parts[-1]).suffix
             (out / "images" / f"{knee.name}{suffix}").write_bytes(knee.image.read_bytes())
     with (out / "folds.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)

@@ -6,6 +6,7 @@ two fits of its support vector machine. What comes out is the run's `detector/`,
 
 from __future__ import annotations
 
+import copy
 import functools
 import time
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from kellgren.train.localiser.level import stage
 from kellgren.train.localiser.samples import Samples
 from kellgren.train.run import Run, Track, check, create_folder, silent
 from kellgren.vocabulary import FloatArray, Image
+
+Net = PNet | RNet | ONet
 
 Films = Callable[[], list[BoxedFilm]]
 """Makes films when they are needed; a stage that has ended needs none."""
@@ -129,40 +132,33 @@ def train_mtcnn(
         track: Progress display.
     """
     torch.manual_seed(run.seed)
-    nets = (PNet(recipe.level1.width), RNet(recipe.level2.width), ONet(recipe.level3.width))
+    nets: tuple[Net, ...] = (
+        PNet(recipe.level1.width),
+        RNet(recipe.level2.width),
+        ONet(recipe.level3.width),
+    )
+    graphs: list[Callable[[], bytes]] = []
     windows: list[Callable[[], Samples]] = []
+    learn = functools.partial(stage, seed=run.seed, hardware=run.hardware)
+
+    def exported(net: Net) -> Callable[[], bytes]:
+        copied = copy.deepcopy(net)  # tuning goes on with the network itself
+        return functools.cache(lambda: mtcnn.graph(copied))
+
     for number, (net, level) in enumerate(zip(nets, recipe.levels, strict=True), 1):
-        graphs = tuple(mtcnn.graph(before) for before in nets[: number - 1])
-        windows.append(
-            functools.cache(functools.partial(stage_windows, number, graphs, recipe, run, learned))
-        )
-        learning = stage(
-            f"level{number}",
-            net,
-            level,
-            windows[-1],
-            second=number > 1,
-            seed=run.seed,
-            hardware=run.hardware,
-        )
-        session.train(run, learning, track=track)
-    if real is None:
-        return Mtcnn(tuple(mtcnn.graph(net) for net in nets), recipe.search)
-    for number in (2, 3):
-        graphs = tuple(mtcnn.graph(before) for before in nets[: number - 1])
-        fresh = functools.partial(stage_windows, number, graphs, recipe, run, real)
-        level = replace(recipe.levels[number - 1], epochs=recipe.tune.epochs, lr=recipe.tune.lr, cycle=True)
-        learning = stage(
-            f"tuned{number}",
-            nets[number - 1],
-            level,
-            functools.partial(_mixed, fresh, windows[number - 1], run.seed),
-            second=True,
-            seed=run.seed,
-            hardware=run.hardware,
-        )
-        session.train(run, learning, track=track)
-    return Mtcnn(tuple(mtcnn.graph(net) for net in nets), recipe.search)
+        cut_now = functools.partial(stage_windows, number, tuple(graphs), recipe, run, learned)
+        windows.append(functools.cache(cut_now))
+        session.train(run, learn(f"level{number}", net, level, windows[-1], second=number > 1), track=track)
+        graphs.append(exported(net))
+    if real is not None:
+        for number, net in ((2, nets[1]), (3, nets[2])):
+            fresh = functools.partial(stage_windows, number, tuple(graphs[: number - 1]), recipe, run, real)
+            mixed = functools.partial(_mixed, fresh, windows[number - 1], run.seed)
+            level = recipe.levels[number - 1]
+            level = replace(level, epochs=recipe.tune.epochs, lr=recipe.tune.lr, cycle=True)
+            session.train(run, learn(f"tuned{number}", net, level, mixed, second=True), track=track)
+            graphs[number - 1] = exported(net)
+    return Mtcnn(tuple(graph() for graph in graphs), recipe.search)
 
 
 def _mixed(fresh: Callable[[], Samples], others: Callable[[], Samples], seed: int) -> Samples:
@@ -170,7 +166,11 @@ def _mixed(fresh: Callable[[], Samples], others: Callable[[], Samples], seed: in
 
 
 def stage_windows(
-    number: int, graphs: tuple[bytes, ...], recipe: MtcnnRecipe, run: Run[ComparatorRecipe], learned: Films
+    number: int,
+    graphs: tuple[Callable[[], bytes], ...],
+    recipe: MtcnnRecipe,
+    run: Run[ComparatorRecipe],
+    learned: Films,
 ) -> Samples:
     """What a level learns from.
 
@@ -185,7 +185,7 @@ def stage_windows(
     places = (level.near, level.far)
     if number == 1:
         return cut(learned(), run.seed, 1, places, size)
-    before = Mtcnn(graphs, recipe.search, threads=run.hardware.threads)
+    before = Mtcnn(tuple(graph() for graph in graphs), recipe.search, threads=run.hardware.threads)
     return cut(learned(), run.seed, 2, places, size, propose=lambda film: before.propose(film.pixels))
 
 
