@@ -164,9 +164,8 @@ def _curves(folder: Path, study: Study) -> Drawing | None:
     for index, title in enumerate(("training loss", "accuracy on the held-out fold")):
         axes = drawing.add_subplot(1, 2, index + 1)
         for line, (label, seen) in enumerate(lines):
-            values = np.array(
-                [e.held_out.get("KL_accuracy", np.nan) if index else e.loss for e in seen], np.float64
-            )
+            loss, accuracy = [e.loss for e in seen], [e.held_out.get("KL_accuracy", np.nan) for e in seen]
+            values = np.array(accuracy if index else loss, np.float64)
             style, colour = ("-", "--", ":")[line // len(_COLOURS) % 3], _COLOURS[line % len(_COLOURS)]
             if not np.isnan(values).all():
                 axes.plot([epoch.epoch for epoch in seen], values, style, color=colour, label=label)
