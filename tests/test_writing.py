@@ -123,7 +123,7 @@ def test_a_file_that_is_removed_meanwhile_is_noticed(tmp_path):
     lines = writing.Lines(tmp_path / "t.csv")
     lines.append("first\n")
     (tmp_path / "t.csv").unlink()
-    with pytest.raises(CannotWrite, match="removed"):
+    with pytest.raises(CannotWrite, match="removed meanwhile"):
         lines.append("second\n")
     lines.close()
 

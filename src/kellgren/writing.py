@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -133,7 +134,7 @@ class Lines:
                 while written < len(data):  # the disk is nearly full: the next write says why
                     written += self._file.write(data[written:])
                 if not os.fstat(self._file.fileno()).st_nlink:
-                    raise FileNotFoundError("the file was removed while it was being written")
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             except OSError:
                 self._file.truncate(self._size)
                 raise

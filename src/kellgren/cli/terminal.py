@@ -287,14 +287,18 @@ def track(items: Iterable[Item], total: int, description: str) -> Iterator[Item]
         yield from bar.track(items, total=total, description=description)
 
 
+def _stderr_is_the_process_own() -> bool:
+    """Whether Python's stderr is descriptor 2: under a test runner it may be none."""
+    try:
+        return sys.stderr.fileno() == 2
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 @contextlib.contextmanager
 def libraries_silenced() -> Iterator[None]:
     """Keep native libraries (libtiff, OpenJPEG, OpenCV) off stderr: a file's reason says what is wrong."""
-    try:
-        if sys.stderr.fileno() != 2:
-            yield
-            return
-    except (OSError, ValueError, AttributeError):  # stderr is no file, as under a test runner
+    if not _stderr_is_the_process_own():
         yield
         return
     before, own = sys.stderr, os.dup(2)

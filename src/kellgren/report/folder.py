@@ -82,6 +82,8 @@ class RunFolder:
         except FileNotFoundError:
             return {}
         lines = text[: text.rfind("\n") + 1].split("\n")[:-1]
+        if not lines:
+            return {}
         table = csv.DictReader(lines)
         if tuple(table.fieldnames or ()) != self._names:
             raise WrongUse(
@@ -155,7 +157,7 @@ class RunFolder:
         """Where the picture of a knee lies: named like the file, or by a hash where that cannot be."""
         root, file = key
         knee = f"knee{row['knee']}.png"
-        parts = file.split("/")
+        parts = file.removeprefix("./").split("/")
         plain = not any(part in ("", ".", "..") or set(part) & set('\\:*?"<>|') for part in parts)
         if root:
             number = self._record.options.paths.index(root) + 1
@@ -163,9 +165,10 @@ class RunFolder:
         parts[-1] = f"{parts[-1]}.{knee}"
         path = Path(self.path, PICTURES, *parts)
         sizes = [len(os.fsencode(part)) for part in parts]
-        taken = path.is_dir() or any(folder.is_file() for folder in path.parents)
-        if plain and not taken and max(sizes) <= _LONGEST_NAME and sum(sizes) <= _LONGEST_PATH:
-            return path
+        if plain and max(sizes) <= _LONGEST_NAME and sum(sizes) <= _LONGEST_PATH:
+            taken = path.is_dir() or any(folder.is_file() for folder in path.parents)
+            if not taken:
+                return path
         digest = hashlib.sha256("\0".join(key).encode()).hexdigest()
         return self.path / PICTURES / f"{digest[:32]}.{knee}"
 
