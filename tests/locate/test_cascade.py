@@ -161,7 +161,7 @@ def test_a_strip_across_the_joints_is_graded_like_the_film(share, cascade, two_k
     assert len(crops) == 2
     for crop, box in zip(crops, boxes, strict=True):
         assert not crop.cut_off
-        assert np.abs(crop.box + [0, top, 0, top] - box).max() < 0.12 * side
+        assert np.abs(np.add(crop.box, [0, top, 0, top]) - box).max() < 0.12 * side
         assert (crop.pixels.max(axis=1) > 0).all()  # nothing is left black above and below
 
 

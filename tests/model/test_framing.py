@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from kellgren.model import framing
 
@@ -31,16 +32,9 @@ def test_main_joint_has_the_papers_height():
     np.testing.assert_array_equal(shown, FILM[92:118, 25:75])
 
 
-def test_patches_face_the_same_way():
-    joint = np.arange(10).reshape(2, 5)
-    left, right = framing.patches(joint)
-    np.testing.assert_array_equal(left, joint[:, :3])
-    np.testing.assert_array_equal(right, joint[:, [4, 3, 2]])
-
-
-def test_patches_of_a_mirrored_joint_change_places():
-    joint = np.arange(12).reshape(2, 6)
-    left, right = framing.patches(joint)
-    other_left, other_right = framing.patches(joint[:, ::-1])
-    np.testing.assert_array_equal(left, other_right)
-    np.testing.assert_array_equal(right, other_left)
+@pytest.mark.parametrize("place", [(-5, -5), (95, 190), (-200, 0), (0, 400), (3, 4)])
+def test_a_window_is_black_beyond_the_edge(place):
+    left, top = place
+    part = framing.window(FILM, left, top, 12, 9)
+    padded = np.pad(FILM, 500)
+    np.testing.assert_array_equal(part, padded[500 + top : 509 + top, 500 + left : 512 + left])

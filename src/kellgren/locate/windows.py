@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from kellgren.model import framing
 from kellgren.vocabulary import FloatArray
 
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Pixels = npt.NDArray[np.uint8 | np.uint16]
+"""Grey levels of 8 or 16 bits."""
 
 SMALLEST: Final = 0.12
 """Smallest box that is searched for, as a share of the film's shorter side."""
@@ -90,13 +92,7 @@ def cut(image: Pixels, box: FloatArray, size: int) -> tuple[npt.NDArray[np.uint8
     """
     x0, y0 = (int(c) for c in np.round(box[:2]))
     side = max(2, round(float(box[2] - box[0] + box[3] - box[1]) / 2))
-    height, width = image.shape
-    inner = image[max(0, y0) : max(0, min(height, y0 + side)), max(0, x0) : max(0, min(width, x0 + side))]
-    if inner.shape != (side, side):
-        whole = np.zeros((side, side), image.dtype)
-        top, left = max(0, -y0), max(0, -x0)
-        whole[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
-        inner = whole
+    inner = framing.window(image, x0, y0, side, side)
     way = cv2.INTER_AREA if side >= size else cv2.INTER_LINEAR
     shown = _resized(inner, (size, size), way)
     return eight_bit(shown), np.array([x0, y0, x0 + side, y0 + side], dtype=np.float64)

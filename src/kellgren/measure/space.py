@@ -26,9 +26,10 @@ MEDIAL_MINIMUM: Final = (0.70, 0.92)
 """Part over which the minimum is searched: wider, but clear of the margins' osteophytes and the spines."""
 
 PLATEAU_MM: Final = (50.0, 125.0)
-"""Width in mm that an adult's tibial plateau can have on a film: 60 to 100 mm in the bone, less what a
-contour misses at the margins, more what osteophytes and a detector's uncorrected magnification (up to 1.25)
-add. A spacing wrong by a factor of 2 or more is outside for nearly every knee."""
+"""Width in mm that an adult's tibial plateau can have on a film. In the bone it is 60 to 100 mm. The contours
+of 99 % of 275 validation knees are between 6 % narrower and 22 % wider than the silver standard's, and a
+detector's uncorrected magnification adds up to a quarter. A spacing wrong by a factor of 2 or more is outside
+for nearly every knee."""
 
 LEAST_SCORE: Final = 0.5
 """A contour with a lower score is no joint line: all but 1 of the 1,156 held-out knees have more."""

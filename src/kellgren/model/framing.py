@@ -1,16 +1,20 @@
-"""Crop: from a located joint to the images that graders take.
+"""Framing: from a located joint to the images that graders take; all cutting of pixels.
 
 Every view is cut from the film at its own resolution; the model stage resizes it (`kellgren.model.steps`).
 """
 
 from __future__ import annotations
 
+from typing import Final, TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
 from kellgren.vocabulary import FloatArray, Grey
 
-HEIGHT_BEYOND: float = 0.2
+Level = TypeVar("Level", bound=np.generic)
+
+HEIGHT_BEYOND: Final = 0.2
 """What Wang et al. add above and below the outermost key points, in joint widths."""
 
 
@@ -46,17 +50,23 @@ def main_joint(film: Grey, box: FloatArray, points: FloatArray) -> tuple[Grey, F
     return _cut(film, np.array([box[0], top, box[2], bottom]), square=False)
 
 
-def patches(joint: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
-    """Left and right half of a main joint, the right one mirrored so that both face the same way.
+def window(image: npt.NDArray[Level], left: int, top: int, width: int, height: int) -> npt.NDArray[Level]:
+    """Part of an image, (height, width), 0 where it passes the edge.
 
     Args:
-        joint: (h, w); of an odd width the middle column is in both.
-
-    Returns:
-        Two (h, ceil(w / 2)) images, the joint's middle at the right of each.
+        image: (H, W).
+        left: First column, pixels; may be negative.
+        top: First row.
+        width: Columns of the part.
+        height: Rows of the part.
     """
-    half = -(-joint.shape[1] // 2)
-    return joint[:, :half], joint[:, -half:][:, ::-1]
+    x0, y0 = max(0, left), max(0, top)
+    inner = image[y0 : max(0, top + height), x0 : max(0, left + width)]
+    if inner.shape == (height, width):
+        return inner
+    whole = np.zeros((height, width), image.dtype)
+    whole[y0 - top : y0 - top + inner.shape[0], x0 - left : x0 - left + inner.shape[1]] = inner
+    return whole
 
 
 def _cut(film: Grey, box: FloatArray, *, square: bool) -> tuple[Grey, FloatArray]:
@@ -64,8 +74,4 @@ def _cut(film: Grey, box: FloatArray, *, square: bool) -> tuple[Grey, FloatArray
     width, height = (max(1, round(float(s))) for s in box[2:] - box[:2])
     if square:
         width = height = max(1, round(float(box[2] - box[0] + box[3] - box[1]) / 2))
-    shown = np.zeros((height, width), film.dtype)
-    top, left = max(0, y0), max(0, x0)
-    inner = film[top : max(0, y0 + height), left : max(0, x0 + width)]
-    shown[top - y0 : top - y0 + inner.shape[0], left - x0 : left - x0 + inner.shape[1]] = inner
-    return shown, np.array([x0, y0, x0 + width, y0 + height], dtype=np.float64)
+    return window(film, x0, y0, width, height), np.array([x0, y0, x0 + width, y0 + height], dtype=np.float64)
