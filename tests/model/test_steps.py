@@ -18,6 +18,7 @@ PARAMETERS = {
     "equalise": {},
     "clahe": {"clip": 2.0, "tiles": 4},
     "gaussian_laplacian": {"sigma": 1.2, "weight": 0.5},
+    "laplacian_sharpen": {"sigma": 1.2, "weight": 0.5},
     "density_crop": {"share": 0.7},
     "mirror": {},
     "patch": {"part": "left", "width": 0.4},
@@ -176,6 +177,36 @@ def test_gaussian_laplacian_adds_edges_by_hand():
     for y, x in ((3, 4), (4, 3), (4, 5), (5, 4)):
         expected[y, x] = 0.5 - 0.5 * 0.04
     np.testing.assert_allclose(result, expected, atol=1e-6)
+
+
+def edges(image):
+    """Mean |Laplacian|, by slices."""
+    inner = image[1:-1, 1:-1]
+    around = image[:-2, 1:-1] + image[2:, 1:-1] + image[1:-1, :-2] + image[1:-1, 2:]
+    return float(np.abs(around - 4 * inner).mean())
+
+
+def test_sharpening_sharpens_where_adding_to_the_smoothed_image_blurs():
+    """On simulated crops at the network's resolution, this step alone."""
+    from kellgren.simulate import draw_crop
+
+    gain, blurred_gain = [], []
+    for kl in range(5):
+        drawn = draw_crop(np.random.default_rng(kl), KL=kl, side="R", size=299)
+        crop = steps.resize(steps.unit_range(drawn.pixels), height=160, width=160)
+        gain.append(edges(steps.laplacian_sharpen(crop)) / edges(crop))
+        blurred_gain.append(edges(steps.gaussian_laplacian(crop)) / edges(crop))
+    assert min(gain) >= 1.2
+    assert max(blurred_gain) < 1
+
+
+def test_sharpening_adds_edges_by_hand():
+    image = np.full((9, 9), 0.5, np.float32)
+    image[4, 4] = 0.54
+    result = steps.laplacian_sharpen(image, sigma=0.1, weight=0.5)
+    assert result[4, 4] == pytest.approx(0.54 + 0.5 * 4 * 0.04, abs=1e-6)
+    assert result[3, 4] == pytest.approx(0.5 - 0.5 * 0.04, abs=1e-6)
+    np.testing.assert_array_equal(steps.laplacian_sharpen(image, weight=0.0), image)
 
 
 def test_gaussian_laplacian_leaves_a_ramp_alone_and_stays_in_range():

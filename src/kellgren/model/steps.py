@@ -85,6 +85,22 @@ def gaussian_laplacian(image: Image, *, sigma: float = 1.0, weight: float = 1.0)
     return np.clip(smooth - np.float32(weight) * edges, 0.0, 1.0)
 
 
+def laplacian_sharpen(image: Image, *, sigma: float = 1.0, weight: float = 1.0) -> Image:
+    """Add the Laplacian's edges of the smoothed image to the image itself (OA-MEN 2024, section 2.2).
+
+    "Gaussian filter ... edge detection using the Laplacian operator ... combined with the original images":
+    x - weight * Laplacian(G x). `gaussian_laplacian` adds the same edges to the smoothed image, which blurs.
+
+    Args:
+        image: (H, W), at the network's resolution: shrinking afterwards would undo it.
+        sigma: Standard deviation of the Gaussian, pixels.
+        weight: Share of the edges that is added; the paper prints none, 1 is the plain sum.
+    """
+    smooth = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    edges = cv2.Laplacian(smooth, cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REPLICATE)
+    return np.clip(image - np.float32(weight) * edges, 0.0, 1.0)
+
+
 def density_crop(image: Image, *, share: float) -> Image:
     """Cut the square whose pixel density is centred: the dual-stream paper's central region crop.
 
@@ -170,6 +186,7 @@ STEPS: Final[dict[str, Callable[..., Image]]] = {
         equalise,
         clahe,
         gaussian_laplacian,
+        laplacian_sharpen,
         density_crop,
         mirror,
         patch,

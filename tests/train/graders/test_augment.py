@@ -30,11 +30,33 @@ def variants(image, ranges, n=60, seed=0):
     return changed["joint"][:, 0], flipped
 
 
-@pytest.mark.parametrize("ranges", [Augment(), dataclasses.replace(STRONG, flip=0.0, chance=0.0)])
+@pytest.mark.parametrize("ranges", [Augment(), dataclasses.replace(STRONG, flip=0.0, crop=1.0, chance=0.0)])
 def test_no_ranges_or_no_chance_change_nothing(ranges):
     changed, flipped = variants(IMAGE, ranges)
     assert (changed == IMAGE[0]).all()
     assert not flipped.any()
+
+
+def share_unchanged(**ranges):
+    changed, _ = variants(IMAGE[..., :8, :8], Augment(**ranges), n=4000)
+    return float((changed == IMAGE[0, :, :8, :8]).flatten(1).all(1).float().mean())
+
+
+@pytest.mark.parametrize(
+    ("transforms", "share"),
+    [
+        ({"rotate": 10, "scale": 0.1, "shift": 0.05}, 0.5),
+        ({"contrast": 0.2, "brightness": 0.2}, 0.5),
+        ({"gamma": 1.25}, 0.5),
+        ({"grid": 0.3, "gamma": 1.25}, 0.25),
+        ({"rotate": 10, "shift": 0.0625, "brightness": 0.2, "contrast": 0.2, "grid": 0.1}, 0.125),
+        ({"blur": 2.0, "noise": 0.1}, 0.75**2),
+    ],
+)
+def test_each_transform_draws_its_own_chance(transforms, share):
+    """Of 4,000 draws; three standard errors are 0.024."""
+    assert share_unchanged(chance=0.5, **transforms) == pytest.approx(share, abs=0.025)
+    assert share_unchanged(chance=0.0, **transforms) == 1
 
 
 @pytest.mark.parametrize("width", [56, 57])

@@ -140,6 +140,7 @@ def test_unknown_key_names_the_nearest(document, place, wrong, near):
         (("side_convention",), "as_left", "side_convention is 'as_left'.*'as_right' or 'none'"),
         (("tasks", "KL"), "much", "tasks"),
         (("decision", "KL"), "mode", "decision"),
+        (("decision", "JSN_X"), "argmax", "unknown task 'JSN_X'.*did you mean 'JSN_"),
         (("tasks", "HIP"), 1.0, "unknown task 'HIP'"),
         (("tasks", "JSN_X"), 1.0, "unknown task 'JSN_X'.*did you mean 'JSN_"),
         (("tasks",), {}, "recipe.tasks is {}"),

@@ -156,3 +156,40 @@ def test_sizes_share_everything_but_weight_of_work():
             steps_of = [[s["step"] for s in v.prepare] for v in (full.views[view], small.views[view])]
             assert steps_of[0] == steps_of[1], name
             assert full.views[view].finish == small.views[view].finish
+
+
+def with_clip(view, clip):
+    """The steps of a view with another clip limit."""
+    given = (*view.prepare, *view.finish)
+    return [{**step, "clip": clip} if step["step"] == "clahe" else step for step in given]
+
+
+@pytest.mark.parametrize("size", ["full", "small"])
+@pytest.mark.parametrize("name", ["dual-stream", "dual-stream-no-attention", "dual-stream-clahe"])
+def test_the_clip_limit_has_an_effect_at_every_size(name, size):
+    """On few pixels a tile's limit is rounded to the same integer whatever the clip."""
+    view = recipe.load(name, size=size).views["clahe"]
+    drawn = draw_crop(np.random.default_rng(6), KL=2, side="R", size=299)
+    crop = steps.unit_range(drawn.pixels)
+    one, three = (steps.apply(crop, with_clip(view, clip)) for clip in (1.0, 3.0))
+    assert float(np.abs(one - three).mean()) > 0.05
+    where = [step["step"] for step in view.prepare].index("clahe")
+    assert min(steps.apply(crop, view.prepare[:where]).shape) >= 128
+
+
+def test_every_recipe_with_clahe_is_looked_at():
+    named = {
+        name
+        for name in GRADERS
+        for view in recipe.load(name).views.values()
+        if any(step["step"] == "clahe" for step in view.prepare)
+    }
+    assert named == {"dual-stream", "dual-stream-no-attention", "dual-stream-clahe"}
+
+
+def test_published_systems_decide_by_the_most_probable_grade():
+    for name in GRADERS:
+        chosen = recipe.load(name)
+        if "ours" not in chosen.source:
+            assert set(chosen.decision) == set(chosen.tasks), name
+            assert set(chosen.decision.values()) == {"argmax"}, name

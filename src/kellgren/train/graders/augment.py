@@ -21,6 +21,7 @@ from kellgren.train.graders.recipe import Augment
 CELLS: Final = 5
 """Cells of the grid distortion along each side, as Albumentations' GridDistortion has by default."""
 
+_TRANSFORMS: Final = 6  # each with its own chance, see `Augment.chance`
 _SIGMAS: Final = 3.0  # how far a blur reaches
 
 
@@ -72,26 +73,35 @@ def _draw(ranges: Sequence[Augment], generator: torch.Generator) -> _Draw:
         return torch.tensor([getattr(r, name) for r in ranges], dtype=torch.float32)
 
     flip = torch.rand(count, generator=generator) < each("flip")
-    at_all = (torch.rand(count, generator=generator) < each("chance")).float()
-    zoom = 1 + at_all * uniform() * each("scale")
+    moved, bent, lit, curved, blurred, grained = _coins(each("chance"), generator)
+    zoom = 1 + moved * uniform() * each("scale")
     # A crop of side c enlarges by 1 / c, and may lie anywhere that it fits.
-    side = 1 - at_all * (uniform() + 1) / 2 * (1 - each("crop"))
+    side = 1 - (uniform() + 1) / 2 * (1 - each("crop"))
     room = (1 - side) / 2
-    shift = at_all[:, None] * uniform(2) * each("shift")[:, None] + uniform(2) * room[:, None] / side[:, None]
-    exponent = at_all * uniform()
-    half = (torch.rand(count, 2, generator=generator) < 0.5).float() * at_all[:, None]
+    shift = moved[:, None] * uniform(2) * each("shift")[:, None] + uniform(2) * room[:, None] / side[:, None]
+    exponent = curved * uniform()
+    half = (torch.rand(count, 2, generator=generator) < 0.5).float()
     return _Draw(
         flip=flip,
-        angle=at_all * uniform() * each("rotate") * (math.pi / 180),
+        angle=moved * uniform() * each("rotate") * (math.pi / 180),
         zoom=zoom / side,
         shift=shift,
-        grid=at_all[:, None, None] * uniform(2, CELLS) * each("grid")[:, None, None],
-        contrast=1 + at_all * uniform() * each("contrast"),
-        brightness=at_all * uniform() * each("brightness"),
+        grid=bent[:, None, None] * uniform(2, CELLS) * each("grid")[:, None, None],
+        contrast=1 + lit * uniform() * each("contrast"),
+        brightness=lit * uniform() * each("brightness"),
         gamma=each("gamma") ** exponent,
-        blur=half[:, 0] * (uniform() + 1) / 2 * each("blur"),
-        noise=half[:, 1] * (uniform() + 1) / 2 * each("noise"),
+        blur=blurred * half[:, 0] * (uniform() + 1) / 2 * each("blur"),
+        noise=grained * half[:, 1] * (uniform() + 1) / 2 * each("noise"),
     )
+
+
+def _coins(chance: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Which transforms act on each knee: (N,) of 0 and 1 for each; where all do, one number each is drawn."""
+    drawn = torch.rand(len(chance), generator=generator)[:, None].expand(-1, _TRANSFORMS)
+    if (chance < 1).any():
+        others = torch.rand(len(chance), _TRANSFORMS - 1, generator=generator)
+        drawn = torch.cat([drawn[:, :1], others], dim=1)
+    return (drawn < chance[:, None]).float().unbind(1)
 
 
 def _change(images: Tensor, draw: _Draw, seed: int) -> Tensor:

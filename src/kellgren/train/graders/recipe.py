@@ -241,7 +241,8 @@ class Augment:
     """Ranges of the random changes, drawn anew for each knee and epoch (`kellgren.train.graders.augment`).
 
     Attributes:
-        chance: Probability of changing a knee at all, apart from `flip`.
+        chance: Probability of each transform, drawn for each on its own: rotation, scale and shift together,
+            grid, contrast and brightness together, gamma, blur, noise; not of `flip` (its own) and `crop` (1).
         flip: Probability of a left-right mirror (lateral and medial labels change places).
         rotate: Largest rotation either way, degrees.
         scale: Largest relative change of size either way.
@@ -415,6 +416,9 @@ def _check(recipe: Recipe) -> None:
     for task in recipe.loss:
         if task != "default" and task not in recipe.tasks:
             raise BadRecipe(f"loss: {task!r} is no task here", remedy=nearest(task, tuple(recipe.tasks)))
+    for task in recipe.decision:
+        if task not in TASKS:
+            raise BadRecipe(f"decision: unknown task {task!r}", remedy=nearest(task, tuple(TASKS)))
     for name, question in recipe.auxiliary.items():
         _check_auxiliary(name, question, recipe)
     _check_views(recipe)
