@@ -242,7 +242,7 @@ class Augment:
 
     Attributes:
         chance: Probability of each transform, drawn for each on its own: rotation, scale and shift together,
-            grid, contrast and brightness together, gamma, blur, noise; not of `flip` (its own) and `crop` (1).
+            grid, contrast and brightness together, gamma, blur, noise. Not of `flip` and `crop`.
         flip: Probability of a left-right mirror (lateral and medial labels change places).
         rotate: Largest rotation either way, degrees.
         scale: Largest relative change of size either way.
