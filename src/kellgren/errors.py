@@ -7,10 +7,11 @@ Each message says what was wrong with which file, and what to do about it. A cal
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Final, Self
 
 
@@ -68,6 +69,31 @@ _WRITE_ERRORS: Final = {
     errno.ENAMETOOLONG: "the name is too long",
     errno.EIO: "the disk reports an error",
 }
+
+
+_RESERVED: Final = frozenset(
+    {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+)
+_LONGEST_WINDOWS_PATH: Final = 260
+
+
+def refused_by_windows(path: Path | str, *, windows: bool = os.name == "nt") -> str | None:
+    """Why Windows would not take a path as a file, or would take it as a device; None where it is fine.
+
+    Args:
+        path: The path.
+        windows: Whether this is Windows; elsewhere every path is fine.
+    """
+    if not windows:
+        return None
+    parts = PureWindowsPath(path).parts
+    reserved = next((part for part in parts if part.partition(".")[0].rstrip().upper() in _RESERVED), None)
+    if reserved is not None:
+        return f"{reserved} is a reserved name on Windows"
+    length = len(str(path))
+    if length > _LONGEST_WINDOWS_PATH:
+        return f"the path has {length} characters, and Windows takes {_LONGEST_WINDOWS_PATH}"
+    return None
 
 
 class FolderInUse(KellgrenError):

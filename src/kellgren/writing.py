@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from kellgren.errors import CannotWrite, FolderInUse
+from kellgren.errors import CannotWrite, FolderInUse, refused_by_windows
 
 LOCK: Final = ".kellgren-lock"
 """Name of the file in an output folder that a running process holds locked."""
@@ -27,8 +27,11 @@ def explained(path: Path) -> Iterator[None]:
     """Turn the system's refusal to write into an error in plain words.
 
     Raises:
-        CannotWrite: Instead of any `OSError` of the block.
+        CannotWrite: Instead of any `OSError` of the block, and for a path that Windows does not take.
     """
+    refusal = refused_by_windows(path)
+    if refusal is not None:
+        raise CannotWrite(refusal, path=path)
     try:
         yield
     except OSError as error:

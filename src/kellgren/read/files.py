@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from kellgren.errors import UnreadableImage, printable
+from kellgren.errors import UnreadableImage, printable, refused_by_windows
 from kellgren.read import archive
 from kellgren.read.limits import DEFAULT_LIMITS, Limits
 from kellgren.read.names import image_stem, is_image_name
@@ -93,6 +93,9 @@ def load(path: Path, limits: Limits) -> bytes:
     Raises:
         UnreadableImage: The file is missing, empty, too large, no regular file, or cannot be opened.
     """
+    refusal = refused_by_windows(path)
+    if refusal is not None:
+        raise UnreadableImage(refusal, path=path, remedy="rename or move it")
     try:
         return _read_regular(path, limits)
     except FileNotFoundError:
