@@ -23,7 +23,7 @@ README = ROOT / "README.md"
 
 def cards() -> list[dict[str, Any]]:
     """Cards of all packaged bundles."""
-    return [dict(bundle.load(name).card.document) for name in bundle.packaged()]
+    return [bundle.load(name).card.to_json() for name in bundle.packaged()]
 
 
 def estimate(figure: dict[str, float | None]) -> str:

@@ -81,7 +81,7 @@ def page() -> str:
 
 
 def _line(folder: Path) -> list[str]:
-    card: dict[str, Any] = dict(bundle.load(folder).card.document)
+    card: dict[str, Any] = bundle.load(folder).card.to_json()
     training, kl = card["training"], card["validation"]["KL"]
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return [

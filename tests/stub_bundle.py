@@ -64,8 +64,9 @@ class StubSession:
         self.outputs["embedding"] = (None, 2)
 
     def open(self, graph, *, threads=1, name="", path=""):
-        """Take the place of the class: the inputs are those of the card."""
-        document = json.loads((Path(path) / "card.json").read_text(encoding="utf-8"))
+        """Take the place of the class: the inputs are those of the card, or of the stub's in a zip."""
+        card = Path(path) / "card.json"
+        document = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else CARD
         self.inputs = {i["name"]: (None, i["channels"], *i["size"]) for i in document["inputs"]}
         return self
 

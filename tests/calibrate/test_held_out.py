@@ -30,9 +30,9 @@ def observed(seed=0, n=1500):
 @pytest.mark.parametrize("method", ["temperature", "best"])
 def test_a_map_is_taken_only_where_it_is_allowed_and_better(tmp_path, method):
     knees = observed()
-    decision, document = fit_calibration(knees, {}, {3}, method=method)
+    decision, calibration = fit_calibration(knees, {}, {3}, method=method)
     assert set(decision) == {"KL", "FL"}
-    document = json.loads(json.dumps(document))
+    document = calibration.model_dump(mode="json", exclude_unset=True)
     tasks = {"KL": 5, "FL": 4, "FM": 4, "OA": 2, "SIDE": 2}
     card = stub_bundle.card(tasks=tasks, calibration=document)
     folder = stub_bundle.write_bundle(tmp_path, card)
@@ -64,6 +64,6 @@ def test_a_map_that_gains_less_than_its_error_is_not_taken():
     taken = 0
     for seed in range(12):
         knees = observed(seed, n=60)
-        _, document = fit_calibration(knees, {}, {0}, method="best")
-        taken += "KL" in document.get("dirichlet", {})
+        _, calibration = fit_calibration(knees, {}, {0}, method="best")
+        taken += "KL" in calibration.dirichlet
     assert taken <= 3

@@ -106,7 +106,7 @@ def test_good_files_end_with_0(graded_good, good):
     assert run["exit_code"] == 0
     assert [entry["file"] for entry in run["files"]] == GOOD
     assert run["counts"]["graded"] + run["counts"]["refer"] == 3
-    assert run["model"]["sha256"]["model.onnx"] == bundle.load().card.document["sha256"]["model.onnx"]
+    assert run["model"]["sha256"]["model.onnx"] == bundle.load().card.sha256["model.onnx"]
     assert run["model"]["sha256"].keys() == {"card.json", "model.onnx"}
     for row, entry in zip(rows, run["files"], strict=True):
         digest = hashlib.sha256((good / row["file"]).read_bytes()).hexdigest()
@@ -378,7 +378,7 @@ def test_models_inspect(command):
     assert card.title in shown
     for task in card.tasks:
         assert task in shown
-    assert json.loads(command("models", "inspect", bundle.DEFAULT, "--json").out) == card.document
+    assert json.loads(command("models", "inspect", bundle.DEFAULT, "--json").out) == card.to_json()
 
 
 def test_doctor(command):

@@ -134,7 +134,7 @@ def test_assessment(grader, phantom_png):
 def test_explained_assessment_has_maps_whose_mean_is_the_logit(grader, phantom_png):
     """Maps are of the crop as it was cut: without the other framings the mean is the logit."""
     opened = bundle.load("joint")
-    as_cut = Grader(replace(opened, card=replace(opened.card, tta=("flip",))), threads=1)
+    as_cut = Grader(replace(opened, card=opened.card.changed(tta=("flip",))), threads=1)
     (knee,) = as_cut.grade(phantom_png, side="R", explain=True)
     height, width = grader.model.card.inputs[0].size
     shown = knee.explanation
@@ -247,8 +247,8 @@ def test_mirrored_phantom_with_the_wrong_name_is_referred_once_the_side_is_certa
     right = Grader(opened).model.predict(phantoms["R"].pixels, "R").side_agreement
     if right <= 0.5:
         pytest.skip("this bundle does not know the side of simulated knees")
-    calibration = replace(opened.card.calibration, side_certainty=0.5 + (right - 0.5) / 2)
-    grader = Grader(replace(opened, card=replace(opened.card, calibration=calibration)))
+    calibration = opened.card.calibration.changed(side_certainty=0.5 + (right - 0.5) / 2)
+    grader = Grader(replace(opened, card=opened.card.changed(calibration=calibration)))
     path = write_png(phantoms["R"], tmp_path / "film.png", bits=16)
     (named_right,) = grader.grade(path, side="R")
     (named_left,) = grader.grade(path, side="L")

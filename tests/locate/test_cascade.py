@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -178,9 +179,12 @@ def test_a_bundle_of_another_kind_is_no_localiser():
         locate.load(bundle.DEFAULT)
 
 
-def test_unknown_settings_are_the_bundles_error(tmp_path):
-    opened = bundle.load(locate.DEFAULT)
-    document = {**opened.card.document, "localiser": {"window": 3}}
-    broken = replace(opened, card=replace(opened.card, document=document))
-    with pytest.raises(BadBundle, match="localiser settings"):
-        locate.open_bundle(broken)
+def test_wrong_settings_are_the_bundles_error(tmp_path):
+    folder = tmp_path / "locate"
+    shutil.copytree(str(bundle.packaged()[locate.DEFAULT]), folder)
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    for key, value in (("window1", None), ("proposals", 0), ("accept", float("nan"))):
+        settings = {**card["localiser"], key: value}
+        (folder / "card.json").write_text(json.dumps({**card, "localiser": settings}), encoding="utf-8")
+        with pytest.raises(BadBundle, match=f"localiser.{key}|not JSON: NaN"):
+            locate.load(str(folder))

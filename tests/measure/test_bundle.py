@@ -46,7 +46,7 @@ def test_bundle_is_small_and_says_what_it_is():
     assert loaded.card.kind == "contour"
     assert loaded.card.side_convention == "as_right"
     assert len(loaded.graph()) < 2 * 2**20
-    assert loaded.card.document["training"]["held_out_fold"] == 0
+    assert loaded.card.training.held_out_fold == 0
 
 
 def test_a_crop_of_another_size_gives_the_same_contour():

@@ -28,14 +28,14 @@ RESIZE = {"step": "resize", "height": 100, "width": 120}
     ],
 )
 def test_footprint_follows_the_cuts(specs, box):
-    assert activation_maps.footprint(IMAGE, specs) == pytest.approx(box)
+    assert activation_maps.footprint(IMAGE, steps.parse(specs)) == pytest.approx(box)
 
 
 def test_footprint_of_a_cut_by_content_is_where_the_step_cuts():
-    spec = {"step": "density_crop", "share": 0.5}
-    box = activation_maps.footprint(IMAGE, [spec])
+    cutting = steps.parse([{"step": "density_crop", "share": 0.5}])
+    box = activation_maps.footprint(IMAGE, cutting)
     assert box[2] == 1.0  # the bright part lies at the right border
-    np.testing.assert_array_equal(activation_maps.cut(IMAGE, box), steps.apply(IMAGE, [spec]))
+    np.testing.assert_array_equal(activation_maps.cut(IMAGE, box), steps.apply(IMAGE, cutting))
 
 
 def test_the_packaged_bundle_looks_at_the_middle_band():

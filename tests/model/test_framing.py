@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kellgren.model import framing
+from kellgren.model import framing, steps
 
 FILM = np.arange(200 * 100, dtype=np.uint16).reshape(200, 100)
 
@@ -38,3 +38,39 @@ def test_a_window_is_black_beyond_the_edge(place):
     part = framing.window(FILM, left, top, 12, 9)
     padded = np.pad(FILM, 500)
     np.testing.assert_array_equal(part, padded[500 + top : 509 + top, 500 + left : 512 + left])
+
+
+PATCH_LEFT = {"step": "patch", "part": "left"}
+PATCH_RIGHT = {"step": "patch", "part": "right", "width": 0.4}
+MIRROR = {"step": "mirror"}
+CLAHE = {"step": "clahe", "clip": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("lines", "view"),
+    [
+        ([], "joint"),
+        ([MIRROR], "joint"),
+        ([CLAHE], "clahe"),
+        ([PATCH_LEFT], "left_patch"),
+        ([CLAHE, PATCH_RIGHT, MIRROR], "right_patch"),
+        ([MIRROR, PATCH_LEFT], "right_patch"),
+        ([MIRROR, MIRROR, PATCH_LEFT], "left_patch"),
+    ],
+)
+def test_a_view_is_what_its_steps_show(lines, view):
+    parsed = steps.parse(lines)
+    assert framing.view_of(parsed) == view
+    framing.check_view(view, parsed)
+    for other in ("left_patch", "right_patch", "clahe", "film"):
+        if other != view and (lines or other != "film"):
+            with pytest.raises(ValueError, match="steps"):
+                framing.check_view(other, parsed)
+
+
+def test_a_joint_may_be_equalised_but_not_halved():
+    framing.check_view("joint", steps.parse([CLAHE]))
+    framing.check_view("main_joint", steps.parse([CLAHE]))
+    for view in ("joint", "main_joint"):
+        with pytest.raises(ValueError, match="left_patch"):
+            framing.check_view(view, steps.parse([PATCH_LEFT]))

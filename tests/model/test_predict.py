@@ -315,5 +315,5 @@ def test_packaged_bundle_reads_a_mirrored_knee_as_the_other_side(grader, phantom
 
 def test_a_step_parameter_of_the_wrong_kind_is_the_bundles_error(model):
     steps = [{"step": "resize", "height": "64", "width": 64}]
-    with pytest.raises(BadBundle, match="steps do not run"):
+    with pytest.raises(BadBundle, match="step 'resize': height"):
         model(inputs=[{**card()["inputs"][0], "steps": steps}])

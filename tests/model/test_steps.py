@@ -47,7 +47,7 @@ def test_every_step_is_exercised_here():
 @given(image=images)
 def test_argument_is_left_as_it_was(name, image):
     before = image.copy()
-    result = steps.apply(image, [{"step": name, **PARAMETERS[name]}])
+    result = steps.apply(image, steps.parse([{"step": name, **PARAMETERS[name]}]))
     np.testing.assert_array_equal(image, before)
     assert result.dtype == np.float32
     assert result.flags.c_contiguous
@@ -60,7 +60,7 @@ def test_argument_is_left_as_it_was(name, image):
 
 @pytest.mark.parametrize("name", steps.STEPS)
 def test_same_image_twice_gives_the_same_twice(name):
-    spec = [{"step": name, **PARAMETERS[name]}]
+    spec = steps.parse([{"step": name, **PARAMETERS[name]}])
     np.testing.assert_array_equal(steps.apply(noise(), spec), steps.apply(noise(), spec))
 
 
@@ -317,30 +317,48 @@ def test_normalise():
 
 def test_apply_runs_the_steps_in_order():
     image = noise(20, 20)
-    there = steps.apply(image, [{"step": "mirror"}, {"step": "patch", "part": "left", "width": 0.25}])
+    mirror, patch = steps.parse([{"step": "mirror"}, {"step": "patch", "part": "left", "width": 0.25}])
+    there = steps.apply(image, [mirror, patch])
     np.testing.assert_array_equal(there, image[:, ::-1][:, :5])
-    back = steps.apply(image, [{"step": "patch", "part": "left", "width": 0.25}, {"step": "mirror"}])
+    back = steps.apply(image, [patch, mirror])
     np.testing.assert_array_equal(back, image[:, :5][:, ::-1])
     np.testing.assert_array_equal(steps.apply(image, []), image)
 
 
-def test_validate_takes_every_step():
-    steps.validate([{"step": name, **values} for name, values in PARAMETERS.items()])
+def test_every_step_is_parsed():
+    parsed = steps.parse([{"step": name, **values} for name, values in PARAMETERS.items()])
+    assert [step.step for step in parsed] == list(PARAMETERS)
+    assert [dict(step.parameters) for step in parsed] == list(PARAMETERS.values())
 
 
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
         ({"step": "sharpen"}, ["unknown step 'sharpen'", "gaussian_laplacian", "clahe"]),
-        ({"name": "mirror"}, ["unknown step None"]),
+        ({"name": "mirror"}, ["step", "Field required"]),
+        ("mirror", ["valid dictionary"]),
+        ({"step": 3}, ["step", "valid string"]),
+        ({"step": "gaussian_laplacian", "sigma": 1e5}, ["'gaussian_laplacian'", "sigma", "10"]),
+        ({"step": "gaussian_laplacian", "sigma": 0.0}, ["'gaussian_laplacian'", "sigma"]),
+        ({"step": "clahe", "clip": 2.0, "tiles": 0}, ["'clahe'", "tiles", "1"]),
+        ({"step": "clahe", "clip": float("inf")}, ["finite"]),
+        ({"step": "resize", "height": 10**9, "width": 3}, ["'resize'", "height", "2048"]),
+        ({"step": "resize", "height": True, "width": 3}, ["valid"]),
+        ({"step": "resize", "height": "3", "width": 3}, ["'resize'", "height", "integer"]),
+        ({"step": "normalise", "mean": float("nan"), "std": 0.5}, ["mean", "finite"]),
+        ({"step": "normalise", "mean": 0.5, "std": 0}, ["'normalise'", "std"]),
+        ({"step": "percentile_range", "low": 99.0, "high": 1.0}, ["low is not below high"]),
+        ({"step": "region", "top": 0.5, "left": 0, "height": 0.6, "width": 1}, ["beyond the image"]),
+        ({"step": "patch", "part": "middle"}, ["'patch'", "part", "left"]),
+        ({"step": "density_crop", "share": -0.1}, ["'density_crop'", "share"]),
         ({"step": "resize", "height": 10}, ["step 'resize'", "width"]),
         ({"step": "normalise", "mean": 0.5, "std": 0.5, "gain": 2}, ["step 'normalise'", "gain"]),
         ({"step": "invert", "image": 3}, ["step 'invert'", "image"]),
     ],
 )
-def test_validate_says_which_step_is_wrong_and_how(spec, words):
+def test_parse_says_which_step_is_wrong_and_how(spec, words):
     with pytest.raises(BadBundle) as caught:
-        steps.validate([{"step": "mirror"}, spec])
+        steps.parse([{"step": "mirror"}, spec])
     for word in words:
         assert re.search(re.escape(word), str(caught.value)), word
 

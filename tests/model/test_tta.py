@@ -12,14 +12,14 @@ RAMP = np.tile(np.linspace(0.0, 1.0, 101, dtype=np.float32), (81, 1))
 
 
 @pytest.mark.parametrize(
-    ("tta", "count"), [((), 1), (("flip",), 2), (("framing",), 9), (("flip", "framing"), 10)]
+    ("listed", "count"), [((), 1), (("flip",), 2), (("framing",), 9), (("flip", "framing"), 10)]
 )
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_the_plain_view_is_first_and_none_comes_twice(tta, count, mirrored):
-    found = tta.looks(tta, mirrored=mirrored)
-    assert found[0] == Look(mirrored)
-    assert found[0].plain
-    assert len(set(found)) == len(found) == count
+def test_the_plain_view_is_first_and_none_comes_twice(listed, count, mirrored):
+    seen = tta.looks(listed, mirrored=mirrored)
+    assert seen[0] == Look(mirrored)
+    assert seen[0].plain
+    assert len(set(seen)) == len(seen) == count
 
 
 def test_framings_lie_evenly_around_the_crop_and_both_ways():

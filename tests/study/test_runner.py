@@ -262,7 +262,7 @@ def test_a_row_goes_on_from_another(study):
     assert again.generation == 1
     record = json.loads((again.run / "run.json").read_text())
     assert record["learned_before"] == [{"data_sha256": dataset.sha256(), "fold": 0}]
-    told = bundle.load(str(again.bundle)).card.document["training"]["initial_weights"]
+    told = bundle.load(str(again.bundle)).card.training.initial_weights
     assert told.startswith("run/best.pt ")
     document = built(out, draws=100)
     state = {row["name"]: row["state"] for row in document["rows"]}

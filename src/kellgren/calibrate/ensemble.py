@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.resources.abc import Traversable
-from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 from kellgren._version import __version__
 from kellgren.calibrate import publish
@@ -25,12 +25,13 @@ from kellgren.data import DataSet
 from kellgren.errors import BadBundle, BadDataset
 from kellgren.grade import golden
 from kellgren.model import bundle as bundles
-from kellgren.model.bundle import Bundle, Vote
+from kellgren.model import card as cards
+from kellgren.model.bundle import Bundle
 from kellgren.model.calibrators import Method
+from kellgren.model.card import Calibration, Card, Member, MemberTraining, Parity, Training, Vote
 from kellgren.model.predict import Model
 from kellgren.parallel import Track
 from kellgren.vocabulary import TASKS
-from kellgren.writing import write_json
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TOLD: Final = (
@@ -90,8 +91,7 @@ def make_ensemble(
     _check_members(members, weights, out)
     groups = left_out(members)
     _check_groups(members, groups, vote)
-    sha256 = members[0].card.document["training"]["data_sha256"]
-    if dataset.sha256() != sha256:
+    if dataset.sha256() != _training_of(members[0]).data_sha256:
         raise BadDataset("the data set is not the one that the members were trained on", path=dataset.root)
     held_out = {fold: dataset.select(split="train", folds={fold}) for fold in groups}
     paths = _paths(members, name)
@@ -100,15 +100,15 @@ def make_ensemble(
     with publish.replacing(out) as folder:
         for path, member in zip(paths, members, strict=True):
             _copy(member, folder / path)
-        card = _first_card(members, paths, weights, vote) | {"name": name, "version": version}
-        write_json(folder / bundles.CARD, card)
+        card = _first_card(members, paths, weights, vote, name, version)
+        cards.write(card, folder / bundles.CARD)
         observed = _observe(bundles.load(folder), groups, held_out, track)
-        card["decision"], card["calibration"] = fit_calibration(observed, {}, groups, method=calibration)
-        card["calibration"]["fitted"]["method"] += _remark(groups)
-        write_json(folder / bundles.CARD, card)
+        rules, fitted = fit_calibration(observed, {}, groups, method=calibration, remark=_remark(groups))
+        card = card.changed(decision=rules, calibration=fitted)
+        cards.write(card, folder / bundles.CARD)
         golden.write(bundles.load(folder), folder, publish.golden_images())
-        card["validation"] = publish.validate(bundles.load(folder), dataset, track)
-        write_json(folder / bundles.CARD, card)
+        card = card.changed(validation=publish.validate(bundles.load(folder), dataset, track))
+        cards.write(card, folder / bundles.CARD)
     return out
 
 
@@ -126,21 +126,30 @@ def left_out(members: Sequence[Bundle]) -> dict[int, tuple[int, ...]]:
     groups: dict[int, tuple[int, ...]] = {}
     first: str | None = None
     for place, member in enumerate(members):
-        training = member.card.document.get("training")
-        title = member.card.title
-        if not training or not isinstance(training.get("data_sha256"), str):
-            raise BadBundle(f"{title} does not say what it was trained on", path=str(member.root))
-        fold = training.get("held_out_fold")
-        if not isinstance(fold, int) or fold in training.get("folds", ()):
+        training, title = _training_of(member), member.card.title
+        fold = training.held_out_fold
+        if fold is None or fold in training.folds:
             raise _dishonest(f"{title} was trained on all folds", "train it with --fold")
-        first = first or training["data_sha256"]
-        if training["data_sha256"] != first:
+        first = first or training.data_sha256
+        if training.data_sha256 != first:
             raise _dishonest(
                 f"{title} was trained on other data than {members[0].card.title}",
                 "train the members on the same data",
             )
         groups[fold] = (*groups.get(fold, ()), place)
     return dict(sorted(groups.items()))
+
+
+def _training_of(member: Bundle) -> Training:
+    """What a member's card says of its training, which names the data.
+
+    Raises:
+        BadBundle: If it does not.
+    """
+    training = member.card.training
+    if training is None or training.data_sha256 is None:
+        raise BadBundle(f"{member.card.title} does not say what it was trained on", path=str(member.root))
+    return training
 
 
 def _dishonest(what: str, remedy: str) -> BadBundle:
@@ -176,7 +185,7 @@ def _observe(
     """What the members say together of knees that they did not learn from, fold by fold."""
     parts = []
     for fold, places in groups.items():
-        card = replace(ensemble.card, members=tuple(ensemble.card.members[place] for place in places))
+        card = ensemble.card.changed(members=tuple(ensemble.card.members[place] for place in places))
         some = replace(ensemble, card=card, members=tuple(ensemble.members[place] for place in places))
         parts.append(observe(Model(some), held_out[fold], track))
     return together(parts)
@@ -240,7 +249,7 @@ def _copy(bundle: Bundle, folder: Path) -> None:
         (folder / bundles.GRAPH).write_bytes(bundle.graph())
         _copy_file(bundle.root.joinpath(bundles.TYPICAL), folder / bundles.TYPICAL)
     for member, inner in zip(bundle.card.members, bundle.members, strict=True):
-        _copy(inner, folder.joinpath(*PurePosixPath(member.path).parts))
+        _copy(inner, folder.joinpath(*member.bundle.split("/")))
     images = bundle.root.joinpath(golden.FOLDER)
     if images.is_dir():
         (folder / golden.FOLDER).mkdir()
@@ -255,69 +264,74 @@ def _copy_file(source: Traversable, target: Path) -> None:
 
 
 def _first_card(
-    members: Sequence[Bundle], paths: Sequence[str], weights: Sequence[float], vote: Vote
-) -> dict[str, Any]:
+    members: Sequence[Bundle],
+    paths: Sequence[str],
+    weights: Sequence[float],
+    vote: Vote,
+    name: str,
+    version: str,
+) -> Card:
     """The card before anything has been measured."""
-    cards = [member.card for member in members]
-    tasks = {task: TASKS[task].classes for task in TASKS if any(task in card.tasks for card in cards)}
-    titles = ", ".join(card.title for card in cards)
-    return {
-        "name": "",
-        "version": "",
-        "licence": " AND ".join(dict.fromkeys(card.document["licence"] for card in cards)),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "kellgren_version": __version__,
-        "sha256": {},
-        "description": f"Ensemble by {vote} vote of {titles}",
-        "citation": "; ".join(dict.fromkeys(card.document["citation"] for card in cards)),
-        "tasks": tasks,
-        "oa_from": "head" if "OA" in tasks else "sum",
-        "members": [{"bundle": path, "weight": weight} for path, weight in zip(paths, weights, strict=True)],
-        "vote": vote,
-        "side_convention": "as_right" if any(c.side_convention == "as_right" for c in cards) else "none",
-        "tta": [],
-        "decision": {},
-        "calibration": None,
-        "training": _training(members, paths),
-        "validation": None,
-        "parity": _parity(cards),
-    }
+    inner = [member.card for member in members]
+    tasks = {task: TASKS[task].classes for task in TASKS if any(task in card.tasks for card in inner)}
+    titles = ", ".join(card.title for card in inner)
+    return Card(
+        name=name,
+        version=version,
+        licence=" AND ".join(dict.fromkeys(card.licence for card in inner)),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        kellgren_version=__version__,
+        sha256={},
+        description=f"Ensemble by {vote} vote of {titles}",
+        citation="; ".join(dict.fromkeys(card.citation for card in inner)),
+        tasks=tasks,
+        oa_from="head" if "OA" in tasks else "sum",
+        members=tuple(
+            Member(bundle=path, weight=weight) for path, weight in zip(paths, weights, strict=True)
+        ),
+        vote=vote,
+        side_convention="as_right" if any(c.side_convention == "as_right" for c in inner) else "none",
+        tta=(),
+        decision={},
+        calibration=Calibration(),
+        training=_training(members, paths),
+        validation=None,
+        parity=_parity(inner),
+    )
 
 
-def _training(members: Sequence[Bundle], paths: Sequence[str]) -> dict[str, Any]:
+def _training(members: Sequence[Bundle], paths: Sequence[str]) -> Training:
     """What the ensemble is made of: the data that all members share, and how each was trained."""
-    first = members[0].card.document["training"]
-    trainings = [member.card.document["training"] for member in members]
-    folds = {training["held_out_fold"] for training in trainings}
-    made_of = [
-        {
-            "bundle": path,
-            "model": member.card.title,
-            "sha256": member.sha256(),
-            **{key: training[key] for key in _TOLD if key in training},
-        }
+    trainings = [_training_of(member) for member in members]
+    first = trainings[0]
+    made_of = tuple(
+        MemberTraining.model_validate(
+            {key: getattr(training, key) for key in _TOLD if key in training.model_fields_set}
+            | {"bundle": path, "model": member.card.title, "sha256": member.sha256()}
+        )
         for path, member, training in zip(paths, members, trainings, strict=True)
-    ]
-    minutes = [training.get("minutes") for training in trainings]
-    return {
-        "data": first.get("data"),
-        "data_sha256": first["data_sha256"],
-        "split": first.get("split", "train"),
-        "folds": sorted({fold for training in trainings for fold in training.get("folds", ())}),
-        "held_out_fold": first["held_out_fold"] if len(folds) == 1 else None,
-        "minutes": round(sum(minutes), 1) if all(m is not None for m in minutes) else None,
-        "members": made_of,
-    }
+    )
+    minutes = [training.minutes for training in trainings if training.minutes is not None]
+    return Training(
+        data=first.data,
+        data_sha256=first.data_sha256,
+        split=first.split or "train",
+        folds=tuple(sorted({fold for training in trainings for fold in training.folds})),
+        held_out_fold=first.held_out_fold if len({t.held_out_fold for t in trainings}) == 1 else None,
+        minutes=round(sum(minutes), 1) if len(minutes) == len(members) else None,
+        members=made_of,
+    )
 
 
-def _parity(cards: Sequence[bundles.Card]) -> dict[str, Any] | None:
+def _parity(inner: Sequence[Card]) -> Parity | None:
     """The members' proofs in one: the largest difference, the fewest knees, all parameters."""
-    proofs = [card.document.get("parity") for card in cards]
-    if not all(proofs):
+    proofs = [card.parity for card in inner if card.parity is not None]
+    differences = [proof.largest_probability_difference for proof in proofs]
+    knees = [proof.knees for proof in proofs]
+    if len(proofs) < len(inner) or None in differences or None in knees:
         return None
-    known = [proof for proof in proofs if proof]
-    return {
-        "largest_probability_difference": max(p["largest_probability_difference"] for p in known),
-        "knees": min(p["knees"] for p in known),
-        "parameters": sum(p["parameters"] for p in known),
-    }
+    return Parity(
+        largest_probability_difference=max(value for value in differences if value is not None),
+        knees=min(value for value in knees if value is not None),
+        parameters=sum(proof.parameters for proof in proofs),
+    )

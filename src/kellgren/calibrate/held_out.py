@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,15 @@ from kellgren.data import DataSet
 from kellgren.evaluate import calibration_error as ce
 from kellgren.evaluate import metrics
 from kellgren.model.calibrators import Calibrator, Method, Temperature, log_probabilities, softmax
+from kellgren.model.card import (
+    Calibration,
+    CalibrationFigures,
+    DirichletMap,
+    Fitted,
+    Interval,
+    OutOfDistribution,
+    Refer,
+)
 from kellgren.model.decision import DecisionRule, decide, interval
 from kellgren.model.predict import Model
 from kellgren.parallel import Track, in_order, processors
@@ -123,7 +132,8 @@ def fit_calibration(
     folds: Collection[int],
     *,
     method: Method = "temperature",
-) -> tuple[dict[str, DecisionRule], dict[str, Any]]:
+    remark: str = "",
+) -> tuple[dict[str, DecisionRule], Calibration]:
     """Calibrators, decision rules, conformal thresholds, refer rule and distance threshold.
 
     Calibrators are fitted on all held-out knees; everything that judges calibrated probabilities (which
@@ -136,6 +146,7 @@ def fit_calibration(
             accuracy and quadratic weighted kappa.
         folds: The folds that were held out.
         method: Which calibrators may be used.
+        remark: What the card says besides of how it was fitted.
 
     Returns:
         The card's `decision` and `calibration`. Tasks of which no knee was read are in neither, except
@@ -148,35 +159,33 @@ def fit_calibration(
     }
     decision = {task: named[task] for task in observed.logits if task in named}
     decision |= {task: calibrated.rule for task, calibrated in tasks.items()}
-    conformal, figures = {}, {}
+    conformal: dict[str, Interval] = {}
+    figures: dict[str, CalibrationFigures] = {}
     for task, calibrated in tasks.items():
         truth = observed.truth[task]
         if task != "OA":
             threshold = fit_interval_threshold(calibrated.crossed, truth, COVERAGE, rule=calibrated.rule)
-            conformal[task] = {"threshold": round(threshold, 6), "coverage": COVERAGE}
+            conformal[task] = Interval(threshold=round(threshold, 6), coverage=COVERAGE)
         read = truth != MISSING
         figures[task] = _calibration_figures(
             observed.logits[task][read], calibrated.crossed[read], truth[read]
         )
-    document: dict[str, Any] = {
-        **_document({task: calibrated.calibrator for task, calibrated in tasks.items()}),
-        "conformal": conformal,
-        "side_certainty": 0.95,
-        "fitted": {
-            "method": f"{_title(folds)} of the train split, held out of training; cross-fitted by patient",
-            "n": len(observed.patients),
-            "n_patients": len(np.unique(observed.patients)),
-            "figures": figures,
-        },
-    }
+    title = f"{_title(folds)} of the train split, held out of training; cross-fitted by patient{remark}"
+    fitted = Fitted(
+        method=title, n=len(observed.patients), n_patients=len(np.unique(observed.patients)), figures=figures
+    )
+    calibration = _stored({task: calibrated.calibrator for task, calibrated in tasks.items()})
+    calibration = calibration.changed(conformal=conformal, side_certainty=0.95, fitted=fitted)
     if np.isfinite(observed.distances).any():
         farthest = float(np.nanquantile(observed.distances, ATYPICAL))
-        document["out_of_distribution"] = {"threshold": round(farthest, 4)}
+        calibration = calibration.changed(out_of_distribution=OutOfDistribution(threshold=round(farthest, 4)))
     if np.isfinite(observed.agreements).any():
-        document["side_doubt"] = round(float(np.nanquantile(observed.agreements, 1 - ATYPICAL)), 4)
+        doubt = round(float(np.nanquantile(observed.agreements, 1 - ATYPICAL)), 4)
+        calibration = calibration.changed(side_doubt=doubt)
     if "KL" in tasks:
-        document["refer"] = _refer_rule(tasks["KL"], observed.truth["KL"], conformal["KL"]["threshold"])
-    return decision, document
+        rule = _refer_rule(tasks["KL"], observed.truth["KL"], conformal["KL"].threshold)
+        calibration = calibration.changed(refer=rule)
+    return decision, calibration
 
 
 def _title(folds: Collection[int]) -> str:
@@ -231,33 +240,35 @@ def _better_rule(probabilities: npt.NDArray[np.float64], truth: npt.NDArray[np.i
     return max(RULES, key=score)
 
 
-def _document(calibrators: Mapping[str, Calibrator]) -> dict[str, Any]:
+def _stored(calibrators: Mapping[str, Calibrator]) -> Calibration:
     """The card's part of the calibrators; `dirichlet` only where there is one."""
     temperature, dirichlet = {}, {}
     for task, calibrator in calibrators.items():
         if isinstance(calibrator, Temperature):
             temperature[task] = round(calibrator.value, 4)
         else:
-            dirichlet[task] = {
-                "weights": [[round(float(w), 6) for w in row] for row in calibrator.weights],
-                "bias": [round(float(b), 6) for b in calibrator.bias],
-            }
-    return {"temperature": temperature, **({"dirichlet": dirichlet} if dirichlet else {})}
+            dirichlet[task] = DirichletMap(
+                weights=tuple(tuple(round(float(w), 6) for w in row) for row in calibrator.weights),
+                bias=tuple(round(float(b), 6) for b in calibrator.bias),
+            )
+    if dirichlet:
+        return Calibration(temperature=temperature, dirichlet=dirichlet)
+    return Calibration(temperature=temperature)
 
 
 def _calibration_figures(
     logits: npt.NDArray[np.float64], calibrated: npt.NDArray[np.float64], truth: npt.NDArray[np.int64]
-) -> dict[str, float]:
+) -> CalibrationFigures:
     plain = softmax(logits)
-    return {
-        "nll_before": round(ce.nll(plain, truth), 4),
-        "nll": round(ce.nll(calibrated, truth), 4),
-        "ece_before": round(ce.expected_calibration_error(*ce.top1(plain, truth)), 4),
-        "ece": round(ce.expected_calibration_error(*ce.top1(calibrated, truth)), 4),
-    }
+    return CalibrationFigures(
+        nll_before=round(ce.nll(plain, truth), 4),
+        nll=round(ce.nll(calibrated, truth), 4),
+        ece_before=round(ce.expected_calibration_error(*ce.top1(plain, truth)), 4),
+        ece=round(ce.expected_calibration_error(*ce.top1(calibrated, truth)), 4),
+    )
 
 
-def _refer_rule(kl: Calibrated, truth: npt.NDArray[np.int64], threshold: float) -> dict[str, Any]:
+def _refer_rule(kl: Calibrated, truth: npt.NDArray[np.int64], threshold: float) -> Refer:
     """The narrowest interval that is referred while no more than `REFERRED` of the knees are."""
     decided = decide(kl.crossed, kl.rule)
     low, high = interval(kl.crossed, decided, threshold)
@@ -268,9 +279,9 @@ def _refer_rule(kl: Calibrated, truth: npt.NDArray[np.int64], threshold: float) 
     def accuracy(which: npt.NDArray[np.bool_]) -> float | None:
         return round(float((decided == truth)[which & read].mean()), 4) if (which & read).any() else None
 
-    return {
-        "KL_interval_grades": width,
-        "share_referred": round(float((~kept).mean()), 4),
-        "accuracy_kept": accuracy(kept),
-        "accuracy_referred": accuracy(~kept),
-    }
+    return Refer(
+        KL_interval_grades=width,
+        share_referred=round(float((~kept).mean()), 4),
+        accuracy_kept=accuracy(kept),
+        accuracy_referred=accuracy(~kept),
+    )

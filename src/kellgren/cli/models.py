@@ -56,11 +56,11 @@ def list_models(as_json: terminal.Json = False) -> None:
 
     cards = [bundle.load(name).card for name in bundle.packaged()]
     if as_json:
-        terminal.document([card.document for card in cards])
+        terminal.document([card.to_json() for card in cards])
         return
     for card in cards:
         default = " (default)" if card.name == bundle.DEFAULT else ""
-        terminal.answer(f"{card.title}{default}: {card.document['description']}")
+        terminal.answer(f"{card.title}{default}: {card.description}")
 
 
 def check(
@@ -96,7 +96,7 @@ def inspect(model: ModelArgument, as_json: terminal.Json = False) -> None:
     opened = bundle.load(model)
     opened.sha256()
     if as_json:
-        terminal.document(opened.card.document)
+        terminal.document(opened.card.to_json())
         return
     from kellgren.report.card import describe
 

@@ -260,8 +260,8 @@ class Grader:
             row = probabilities[None]
             decided = decision.decide(row, card.decision.get(task, "argmax"))
             interval = None
-            if task in card.calibration.interval:
-                low, high = decision.interval(row, decided, card.calibration.interval[task].threshold)
+            if task in card.calibration.conformal:
+                low, high = decision.interval(row, decided, card.calibration.conformal[task].threshold)
                 interval = (int(low[0]), int(high[0]))
             gradings[task] = Grading(
                 task,
@@ -298,12 +298,12 @@ class Grader:
 
 def _hashes(bundle: Bundle) -> dict[str, str]:
     """sha256 of the card and of each graph, by path inside the bundle."""
-    hashes = {CARD: hashlib.sha256(bundle.root.joinpath(CARD).read_bytes()).hexdigest()}
+    hashes = {CARD: hashlib.sha256(bundle.read(CARD)).hexdigest()}
     if not bundle.members:
-        own = bundle.card.document["sha256"]
+        own = bundle.card.sha256
         hashes |= {name: own[name] for name in sorted(own) if name.endswith(".onnx")}
     for member, inner in zip(bundle.card.members, bundle.members, strict=True):
-        hashes |= {f"{member.path}/{name}": digest for name, digest in _hashes(inner).items()}
+        hashes |= {f"{member.bundle}/{name}": digest for name, digest in _hashes(inner).items()}
     return hashes
 
 

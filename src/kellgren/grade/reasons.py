@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from kellgren.grade.assessment import Grading
 from kellgren.grade.side import Orientation
 from kellgren.locate import JointCrop
-from kellgren.model.bundle import Calibration
+from kellgren.model.card import Calibration
 from kellgren.model.predict import Prediction
 
 

@@ -57,12 +57,12 @@ def open_bundle(bundle: Bundle, *, threads: int = 1) -> Cascade:
         BadBundle: If the bundle is of another kind, lacks a setting, or a graph cannot be loaded.
     """
     where = str(bundle.root)
-    if bundle.card.kind != "localiser":
+    stated = bundle.card.localiser
+    if stated is None:
         raise BadBundle(f"{bundle.card.title} is a {bundle.card.kind}, not a localiser", path=where)
-    try:
-        settings = Settings(**bundle.card.document["localiser"])
-    except (KeyError, TypeError) as error:
-        raise BadBundle(f"the card's localiser settings are wrong: {error}", path=where) from error
+    settings = Settings(
+        stated.window1, stated.window2, stated.propose, stated.accept, stated.proposals, stated.passes
+    )
     first, second = (bundle.graph(name) for name in LEVELS)
     try:
         return Cascade(first, second, settings, threads=threads, bundle=bundle)

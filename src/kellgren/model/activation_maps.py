@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren.model import steps
-from kellgren.model.steps import StepSpec
+from kellgren.model.steps import Step
 from kellgren.vocabulary import FloatArray, Image
 
 Box = tuple[float, float, float, float]
@@ -25,7 +25,7 @@ FINEST: Final = 128
 _SLICES: Final = ("patch", "region")
 
 
-def footprint(image: Image, specs: Sequence[StepSpec]) -> Box:
+def footprint(image: Image, specs: Sequence[Step]) -> Box:
     """The part of an image that is left when the steps have run.
 
     Args:
@@ -41,18 +41,18 @@ def footprint(image: Image, specs: Sequence[StepSpec]) -> Box:
         width, height = x1 - x0, y1 - y0
         x0, x1 = x0 + left * width, x0 + right * width
         y0, y1 = y0 + top * height, y0 + bottom * height
-        turned ^= spec["step"] == "mirror"
+        turned ^= spec.step == "mirror"
         image = steps.apply(image, [spec])
     return (x0, y0, x1, y1)
 
 
-def _window(image: Image, spec: StepSpec) -> tuple[float, float, float, float]:
+def _window(image: Image, spec: Step) -> tuple[float, float, float, float]:
     """Top, bottom, left and right of what one step keeps, as shares of its input."""
     height, width = image.shape
-    if spec["step"] == "density_crop":
-        top, left, side = steps.densest(image, spec["share"])
+    if spec.step == "density_crop":
+        top, left, side = steps.densest(image, float(spec.parameters["share"]))
         return top / height, (top + side) / height, left / width, (left + side) / width
-    if spec["step"] in _SLICES:
+    if spec.step in _SLICES:
         # cut pictures of the pixels' own places: the step itself says what it keeps
         across = np.broadcast_to(np.arange(width, dtype=np.float32), image.shape)
         down = np.broadcast_to(np.arange(height, dtype=np.float32)[:, None], image.shape)

@@ -2,33 +2,31 @@
 
 A bundle holds `model.onnx`, `card.json`, `golden/` (simulated inputs with their outputs) and optionally
 `typical.npz` (what ordinary inputs look like to the network). An ensemble holds a card and its members'
-bundles. Nothing in a bundle is executed: graphs are ONNX, tables are npz without pickles.
+bundles. Nothing in a bundle is executed: graphs are ONNX, tables are npz without pickles. Nothing in it is
+trusted either: sizes are checked before anything is read, hashes before anything is parsed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
-from pathlib import Path, PurePosixPath
-from typing import Any, Final, Literal
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from kellgren.errors import BadBundle
-from kellgren.model import steps
-from kellgren.model.calibrators import Calibrator, Dirichlet, Temperature
-from kellgren.model.decision import DecisionRule
-from kellgren.model.tta import TTA
-from kellgren.vocabulary import TASKS
+from kellgren.model import card as cards
+from kellgren.model.card import Card, Kind
+from kellgren.model.graph import LARGEST as LARGEST_GRAPH
 
 DEFAULT: Final = "joint"
 """The packaged bundle that is used unless another is named."""
@@ -37,107 +35,20 @@ CARD: Final = "card.json"
 GRAPH: Final = "model.onnx"
 TYPICAL: Final = "typical.npz"
 
-Kind = Literal["grader", "localiser", "contour"]
-"""What a bundle is for: grades a crop, finds joints on a film, finds the joint line on a crop."""
+LARGEST_FILE: Final = 64 << 20
+"""Most bytes of any other file."""
 
-Vote = Literal["soft", "hard", "mixed"]
+_LARGEST_ZIP: Final = 4 << 30
+_LARGEST_DIRECTORY: Final = 1 << 20
+_MOST_FILES: Final = 2000
+_MOST_COMPRESSED: Final = 200
+"""Most bytes that a packed one becomes, above the first megabyte: weights hardly shrink at all."""
 
+_DEEPEST: Final = 3
+_MOST_NETWORKS: Final = 64
 
-@dataclass(frozen=True, slots=True)
-class Input:
-    """One input of a graph.
-
-    Attributes:
-        name: Name in the graph.
-        view: What is shown: `joint`, `main_joint`, `left_patch`, ...
-        size: (height, width) in pixels.
-        channels: 1, or 3 for a grey image repeated.
-        steps: From crop to network, see `kellgren.model.steps`.
-    """
-
-    name: str
-    view: str
-    size: tuple[int, int]
-    channels: int
-    steps: tuple[dict[str, Any], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Conformal interval of one task: threshold, nominal coverage."""
-
-    threshold: float
-    coverage: float
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What turns logits into honest statements.
-
-    Attributes:
-        calibrators: By task; a task without one is not calibrated.
-        interval: By task.
-        refer_grades: A KL interval of this many grades or more is referred to a person; None never refers.
-        atypical: Largest distance from ordinary inputs (see `kellgren.model.ood`), or None.
-        side_certainty: Probability of the other side beyond which the image contradicts a stated one.
-        side_doubt: Agreement of the image with the stated side below which it may show no knee; None
-            never doubts.
-    """
-
-    calibrators: Mapping[str, Calibrator] = field(default_factory=dict)
-    interval: Mapping[str, Interval] = field(default_factory=dict)
-    refer_grades: int | None = None
-    atypical: float | None = None
-    side_certainty: float = 0.95
-    side_doubt: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One voice of an ensemble: its bundle's path inside the ensemble, and its weight."""
-
-    path: str
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """The typed part of `card.json`; `document` is the whole of it.
-
-    Attributes:
-        name: Name of the bundle.
-        version: Version of the bundle.
-        tasks: Classes by task, in the order of the graph's outputs.
-        inputs: Inputs of the graph; none in an ensemble.
-        side_convention: `as_right` or `none`.
-        tta: Test-time looks besides the plain one (`kellgren.model.tta.TTA`).
-        decision: Rule by task; `argmax` where absent.
-        calibration: See `Calibration`.
-        oa_from: Whether the OA probability is the OA `head`'s or the `sum` of KL from grade 2 on.
-        members: Voices of an ensemble; none in a single network.
-        vote: How the voices are joined.
-        kind: What the bundle is for; a card without the key is a grader's.
-        document: The card as stored.
-    """
-
-    name: str
-    version: str
-    tasks: Mapping[str, int]
-    inputs: tuple[Input, ...]
-    side_convention: Literal["as_right", "none"]
-    tta: tuple[str, ...]
-    decision: Mapping[str, DecisionRule]
-    calibration: Calibration
-    oa_from: Literal["head", "sum"]
-    members: tuple[Member, ...]
-    vote: Vote
-    kind: Kind
-    document: Mapping[str, Any]
-
-    @property
-    def title(self) -> str:
-        """`name@version`, as in the `model` column."""
-        return f"{self.name}@{self.version}"
+_READ_ERRORS: Final = (OSError, KeyError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)
+"""What reading a damaged, encrypted or strangely packed member of a zip may raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,40 +74,62 @@ class Bundle:
         Raises:
             BadBundle: If it is missing or differs from what the card names.
         """
-        data = _read(self.root, name)
-        digest = hashlib.sha256(data).hexdigest()
-        expected = self.card.document["sha256"].get(name)
+        if name not in self.card.sha256:
+            raise BadBundle(f"the card's sha256 does not name {name}", path=str(self.root))
+        return self.read(name, largest=LARGEST_GRAPH)
+
+    def read(self, name: str, *, largest: int = LARGEST_FILE) -> bytes:
+        """A file of the bundle, checked against the card's sha256 if that names it.
+
+        Args:
+            name: Its path inside the bundle, parted by `/`.
+            largest: Most bytes that it may have.
+
+        Raises:
+            BadBundle: If it is missing, damaged, too large, outside, or differs from what the card names.
+        """
+        data = _read(self.root, name, largest)
+        expected = self.card.sha256.get(name)
+        digest = hashlib.sha256(data).hexdigest() if expected else None
         if digest != expected:
             raise BadBundle(
-                f"{name} has sha256 {digest[:12]}..., the card says {str(expected)[:12]}...",
+                f"{name} has sha256 {str(digest)[:12]}..., the card says {str(expected)[:12]}...",
                 path=str(self.root),
                 remedy="the file is damaged or was exchanged; fetch the bundle again",
             )
         return data
 
-    def arrays(self, name: str) -> dict[str, npt.NDArray[Any]] | None:
+    def holds(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        return self.root.joinpath(name).is_file()
+
+    def arrays(self, name: str) -> dict[str, npt.NDArray[np.floating[Any]]] | None:
         """The arrays of an npz file in the bundle, or None if there is no such file.
 
         Raises:
-            BadBundle: If the file is not an npz file without pickles.
+            BadBundle: If the file is not an npz file of floating-point numbers, without pickles.
         """
-        target = self.root.joinpath(name)
-        if not target.is_file():
+        if not self.holds(name):
             return None
+        data = self.read(name)
         try:
-            with np.load(io.BytesIO(target.read_bytes()), allow_pickle=False) as stored:
-                return {key: stored[key] for key in stored.files}
-        # what numpy raises depends on where the damage is; a lone array is no context manager: TypeError
-        except (ValueError, OSError, EOFError, TypeError, zlib.error, zipfile.BadZipFile) as error:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                _check_entries(archive.infolist(), LARGEST_FILE)
+            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+                arrays = {key: np.asarray(stored[key]) for key in stored.files}
+        except (*_READ_ERRORS, TypeError, MemoryError, SyntaxError, BadBundle) as error:
             raise BadBundle(f"{name} is not a plain npz file: {error}", path=str(self.root)) from error
+        if any(array.dtype.kind != "f" for array in arrays.values()):
+            raise BadBundle(f"{name} holds arrays that are not of numbers", path=str(self.root))
+        return arrays
 
     def sha256(self) -> str:
         """One fingerprint of all graphs: what `run.json` names."""
-        own = self.card.document["sha256"]
+        own = self.card.sha256
         hashes = [own[name] for name in sorted(own) if name.endswith(".onnx")] if not self.members else []
         hashes += [member.sha256() for member in self.members]
         if len(hashes) == 1:
-            return str(hashes[0])
+            return hashes[0]
         return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
@@ -209,10 +142,10 @@ def packaged(kind: Kind | None = None) -> dict[str, Traversable]:
     folder = resources.files("kellgren") / "bundles"
     if not folder.is_dir():
         return {}
-    found = {entry.name: entry for entry in folder.iterdir() if entry.joinpath(CARD).is_file()}
+    roots = {entry.name: entry for entry in folder.iterdir() if entry.joinpath(CARD).is_file()}
     if kind is not None:
-        found = {name: root for name, root in found.items() if _open(root).card.kind == kind}
-    return dict(sorted(found.items()))
+        roots = {name: root for name, root in roots.items() if _open(root).card.kind == kind}
+    return dict(sorted(roots.items()))
 
 
 def load(name_or_path: str | os.PathLike[str] = DEFAULT) -> Bundle:
@@ -226,10 +159,13 @@ def load(name_or_path: str | os.PathLike[str] = DEFAULT) -> Bundle:
     if name in known:
         return _open(known[name])
     path = Path(name)
-    if path.is_dir():
-        return _open(path)
-    if path.is_file():
-        return _open(_inside_zip(path))
+    try:
+        if path.is_dir():
+            return _open(path)
+        if path.is_file():
+            return _open(_inside_zip(path))
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise BadBundle("it cannot be opened", path=path) from error
     names = ", ".join(known) or "none"
     raise BadBundle(
         f"no bundle {name!r}", remedy=f"give a folder or zip, or one of the packaged ones: {names}"
@@ -237,10 +173,16 @@ def load(name_or_path: str | os.PathLike[str] = DEFAULT) -> Bundle:
 
 
 def _inside_zip(path: Path) -> Traversable:
+    """The folder of a zip that holds the card: at its top or one below."""
     try:
+        _check_directory(path)
+        with zipfile.ZipFile(path) as archive:
+            _check_entries(archive.infolist(), LARGEST_GRAPH)
         root = zipfile.Path(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise BadBundle("not a bundle: neither a folder nor a zip file", path=path) from error
+    except BadBundle as error:
+        raise BadBundle(error.message, path=path) from error
+    except _READ_ERRORS as error:
+        raise BadBundle("not a bundle: neither a folder nor a sound zip file", path=path) from error
     if root.joinpath(CARD).is_file():
         return root
     folders = [entry for entry in root.iterdir() if entry.is_dir() and entry.joinpath(CARD).is_file()]
@@ -249,149 +191,86 @@ def _inside_zip(path: Path) -> Traversable:
     return folders[0]
 
 
-def _open(root: Traversable) -> Bundle:
+def _check_directory(path: Path) -> None:
+    """Look at the size of a zip's list of files before the whole list is read (APPNOTE 4.3.16)."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - (1 << 16) - 22))
+        tail = file.read()
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0:
+        raise BadBundle("not a bundle: neither a folder nor a zip file")
+    if int.from_bytes(tail[at + 12 : at + 16], "little") > _LARGEST_DIRECTORY:
+        raise BadBundle("the zip lists too many files for a bundle")
+
+
+def _check_entries(entries: Sequence[zipfile.ZipInfo], largest: int) -> None:
+    """Refuse what no bundle's zip holds, by the list of its files alone.
+
+    Raises:
+        BadBundle: For an encrypted or strangely packed file, a path that leaves the zip, a path that is there
+            twice, or a size that is not to be believed.
+    """
+    names = [entry.filename for entry in entries]
+    if len(entries) > _MOST_FILES or sum(entry.file_size for entry in entries) > _LARGEST_ZIP:
+        raise BadBundle("the zip holds more than any bundle")
+    if len(set(names)) < len(names):
+        raise BadBundle("the zip holds two files of one name")
+    for entry in entries:
+        name = entry.filename
+        if not cards.is_inside(name.removesuffix("/")):
+            raise BadBundle(f"the zip holds a path that leads elsewhere: {name[:60]!r}")
+        if entry.flag_bits & 0x1:
+            raise BadBundle(f"the zip's {name[:60]!r} is encrypted")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise BadBundle(
+                f"the zip's {name[:60]!r} is packed by method {entry.compress_type}",
+                remedy="pack it with deflate, as every zip program can",
+            )
+        expected = (1 << 20) + _MOST_COMPRESSED * entry.compress_size
+        if entry.file_size > min(largest, expected):
+            raise BadBundle(f"the zip's {name[:60]!r} would become {entry.file_size:,} bytes")
+
+
+def _read(root: Traversable, name: str, largest: int) -> bytes:
+    """A file below a bundle's root, or why there is none."""
+    if not cards.is_inside(name):
+        raise BadBundle(f"{name[:60]!r} lies outside the bundle", path=str(root))
+    target = root.joinpath(*name.split("/"))
     try:
-        document = json.loads(_read(root, CARD))
-    except ValueError as error:
-        raise BadBundle(f"{CARD} is not JSON: {error}", path=str(root)) from error
-    card = parse_card(document, where=str(root))
-    members = tuple(_open(root.joinpath(*PurePosixPath(m.path).parts)) for m in card.members)
+        if not target.is_file():
+            raise BadBundle(f"no {name} in the bundle", path=str(root))
+        with target.open("rb") as file:
+            data: bytes = file.read(largest + 1)
+    except _READ_ERRORS as error:
+        raise BadBundle(f"{name} cannot be read: {error}", path=str(root)) from error
+    if len(data) > largest:
+        raise BadBundle(f"{name} has more than {largest:,} bytes", path=str(root))
+    return data
+
+
+def _open(root: Traversable, depth: int = 0, opened: list[str] | None = None) -> Bundle:
+    """A bundle and, of an ensemble, its members.
+
+    Args:
+        root: Where its card is.
+        depth: How many ensembles it is inside of.
+        opened: Every bundle that was opened so far: links may make of few folders very many.
+    """
+    opened = [] if opened is None else opened
+    opened.append(str(root))
+    if depth > _DEEPEST or len(opened) > _MOST_NETWORKS:
+        raise BadBundle("ensembles of ensembles go too deep, or have too many members", path=str(root))
+    card = cards.parse(_read(root, CARD, cards.LARGEST), where=str(root))
+    members = tuple(
+        _open(root.joinpath(*member.bundle.split("/")), depth + 1, opened) for member in card.members
+    )
     for member in members:
-        if dict(member.card.tasks) != {t: c for t, c in card.tasks.items() if t in member.card.tasks}:
+        if member.card.kind != "grader":
+            raise BadBundle(f"member {member.card.title} is no grader", path=str(root))
+        if member.card.tasks != {t: c for t, c in card.tasks.items() if t in member.card.tasks}:
             raise BadBundle(f"member {member.card.name} has other tasks than the ensemble", path=str(root))
     for task in card.tasks if members else ():
         if not any(task in member.card.tasks for member in members):
             raise BadBundle(f"no member of the ensemble grades {task}", path=str(root))
     return Bundle(root, card, members)
-
-
-def _read(root: Traversable, name: str) -> bytes:
-    try:
-        return root.joinpath(name).read_bytes()
-    except (OSError, KeyError) as error:
-        raise BadBundle(f"no {name} in the bundle", path=str(root)) from error
-
-
-def parse_card(document: Mapping[str, Any], *, where: str) -> Card:
-    """Check a card and give it types.
-
-    Args:
-        document: `card.json` as loaded.
-        where: What error messages call the bundle.
-
-    Raises:
-        BadBundle: Naming the key that is missing or wrong.
-    """
-    try:
-        members = tuple(_member(m, where) for m in document.get("members", ()))
-        inputs = tuple(
-            Input(
-                i["name"],
-                i["view"],
-                (int(i["size"][0]), int(i["size"][1])),
-                i["channels"],
-                tuple(map(dict, i["steps"])),
-            )
-            for i in document.get("inputs", ())
-        )
-        card = Card(
-            name=document["name"],
-            version=document["version"],
-            tasks=dict(document["tasks"]),
-            inputs=inputs,
-            side_convention=document["side_convention"],
-            tta=tuple(document["tta"]),
-            decision=dict(document["decision"]),
-            calibration=_calibration(document["calibration"] or {}, document["tasks"], where),
-            oa_from=document.get("oa_from", "head"),
-            members=members,
-            vote=document.get("vote", "soft"),
-            kind=document.get("kind", "grader"),
-            document=document,
-        )
-        _ = document["sha256"]
-    except KeyError as error:
-        raise BadBundle(f"the card has no {error}", path=where) from error
-    except (TypeError, AttributeError, IndexError, ValueError) as error:
-        raise BadBundle(f"the card's shape is wrong: {error}", path=where) from error
-    _check(card, where)
-    return card
-
-
-def _member(entry: Mapping[str, Any], where: str) -> Member:
-    path = PurePosixPath(entry["bundle"])
-    # a backslash or a drive's colon would part folders on Windows, where this check does not see them
-    if path.is_absolute() or ".." in path.parts or not path.parts or set("\\:") & set(entry["bundle"]):
-        raise BadBundle(f"member {entry['bundle']!r} lies outside the bundle", path=where)
-    weight = float(entry["weight"])
-    if not 0.0 < weight < np.inf:
-        raise BadBundle(f"member {entry['bundle']!r} has weight {weight:g}, not a positive one", path=where)
-    return Member(entry["bundle"], weight)
-
-
-def _calibration(entry: Mapping[str, Any], tasks: Mapping[str, int], where: str) -> Calibration:
-    return Calibration(
-        calibrators=_calibrators(entry, tasks, where),
-        interval={
-            task: Interval(float(i["threshold"]), float(i["coverage"]))
-            for task, i in entry.get("conformal", {}).items()
-        },
-        refer_grades=(entry.get("refer") or {}).get("KL_interval_grades"),
-        atypical=(entry.get("out_of_distribution") or {}).get("threshold"),
-        side_certainty=float(entry.get("side_certainty", 0.95)),
-        side_doubt=entry.get("side_doubt"),
-    )
-
-
-def _calibrators(entry: Mapping[str, Any], tasks: Mapping[str, int], where: str) -> dict[str, Calibrator]:
-    """Of each task the one that the card has for it."""
-    calibrators: dict[str, Calibrator] = {}
-    try:
-        for task, value in entry.get("temperature", {}).items():
-            calibrators[task] = Temperature(float(value))
-        for task, values in entry.get("dirichlet", {}).items():
-            if task in calibrators:
-                raise ValueError("a temperature and a Dirichlet map")
-            weights, bias = (np.array(values[key], dtype=np.float64) for key in ("weights", "bias"))
-            calibrators[task] = Dirichlet(weights, bias)
-            if len(bias) != tasks.get(task):
-                raise ValueError(f"a Dirichlet map of {len(bias)} classes")
-    except ValueError as error:
-        raise BadBundle(f"the card's calibration of {task} is wrong: {error}", path=where) from error
-    return calibrators
-
-
-def _check(card: Card, where: str) -> None:
-    def one_of(key: str, value: object, allowed: tuple[str, ...]) -> None:
-        if value not in allowed:
-            raise BadBundle(f"the card's {key} is {value!r}, not one of {', '.join(allowed)}", path=where)
-
-    one_of("kind", card.kind, ("grader", "localiser", "contour"))
-    one_of("side_convention", card.side_convention, ("as_right", "none"))
-    one_of("vote", card.vote, ("soft", "hard", "mixed"))
-    one_of("oa_from", card.oa_from, ("head", "sum"))
-    for view in card.tta:
-        one_of("tta", view, TTA)
-    for rule in card.decision.values():
-        one_of("decision", rule, ("argmax", "median"))
-    for task, classes in card.tasks.items():
-        if task not in TASKS or TASKS[task].classes != classes:
-            raise BadBundle(f"the card's task {task!r} with {classes} classes is not known", path=where)
-    if bool(card.inputs) == bool(card.members):
-        raise BadBundle("a card has either inputs (a network) or members (an ensemble)", path=where)
-    _check_inputs(card, where)
-
-
-def _check_inputs(card: Card, where: str) -> None:
-    """Inputs that can be made, and tasks that can change places where the image may be mirrored."""
-    turns = "flip" in card.tta or (card.side_convention == "as_right" and "SIDE" in card.tasks)
-    for task in card.tasks if turns and card.inputs else ():
-        if TASKS[task].mirrored not in card.tasks:
-            raise BadBundle(
-                f"the card's tasks have {task} without {TASKS[task].mirrored}, which it is when mirrored",
-                path=where,
-            )
-    for entry in card.inputs:
-        steps.validate(entry.steps)
-        if entry.channels not in (1, 3):
-            raise BadBundle(f"input {entry.name!r} has {entry.channels} channels, not 1 or 3", path=where)

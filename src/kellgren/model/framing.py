@@ -5,14 +5,22 @@ Every view is cut from the film at its own resolution; the model stage resizes i
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from kellgren.model.steps import Step
 from kellgren.vocabulary import FloatArray, Grey
 
 Level = TypeVar("Level", bound=np.generic)
+
+View = Literal["joint", "main_joint", "left_patch", "right_patch", "clahe", "film", "window"]
+"""What an input shows. `joint`: the crop as it was located, or a fixed part of it. `main_joint`: what
+`main_joint` cuts out of the crop by the key points that come with it. `left_patch`, `right_patch`: one
+half of the joint as the network sees it, a left knee mirrored first where the side convention says so.
+`clahe`: the joint, locally equalised, beside a plain one. `film` and `window`: a localiser's two levels."""
 
 HEIGHT_BEYOND: Final = 0.2
 """What Wang et al. add above and below the outermost key points, in joint widths."""
@@ -67,6 +75,34 @@ def window(image: npt.NDArray[Level], left: int, top: int, width: int, height: i
     whole = np.zeros((height, width), image.dtype)
     whole[y0 - top : y0 - top + inner.shape[0], x0 - left : x0 - left + inner.shape[1]] = inner
     return whole
+
+
+def view_of(steps: Sequence[Step]) -> View:
+    """What steps show of a crop, by the patch that they cut out of it or the equalisation that they do."""
+    turned = False
+    for step in steps:
+        turned ^= step.step == "mirror"
+        if step.step == "patch":
+            left = (step.parameters["part"] == "left") != turned
+            return "left_patch" if left else "right_patch"
+    return "clahe" if any(step.step == "clahe" for step in steps) else "joint"
+
+
+def check_view(view: View, steps: Sequence[Step]) -> None:
+    """Compare what an input is said to show with its steps.
+
+    Raises:
+        ValueError: If the steps show something else.
+    """
+    shown = view_of(steps)
+    if view in ("film", "window"):
+        if steps:
+            raise ValueError(f"a {view} has no steps")
+    elif view in ("joint", "main_joint"):
+        if shown.endswith("patch"):
+            raise ValueError(f"the view is {view}, but the steps cut out a {shown}")
+    elif view != shown:
+        raise ValueError(f"the view is {view}, but the steps show {shown}")
 
 
 def _cut(film: Grey, box: FloatArray, *, square: bool) -> tuple[Grey, FloatArray]:

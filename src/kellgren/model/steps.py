@@ -4,24 +4,39 @@ A card lists the steps of each input by name with their parameters, and `apply` 
 and grading call this same function on the same crop, so there is no second implementation to drift.
 
 Between steps an image is (H, W) float32 with bone bright; it lies in [0, 1] until `normalise`.
-Each step is a function `step(image, **parameters) -> image` that leaves its argument unchanged.
+Each step is a function `step(image, **parameters) -> image` that leaves its argument unchanged. The bounds
+of its parameters stand in its signature; `Step` checks them.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from kellgren.errors import BadBundle
 from kellgren.vocabulary import CROP_SIZE, Image
 
-StepSpec = Mapping[str, Any]
-"""One line of a card: `{"step": NAME, ...parameters}`."""
+Parameter = float | int | str
+
+Percentile = Annotated[float, Field(ge=0, le=100)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Place = Annotated[float, Field(ge=0, lt=1)]
+Sigma = Annotated[float, Field(ge=0.1, le=10)]
+Weight = Annotated[float, Field(ge=0, le=10)]
+Size = Annotated[int, Field(ge=1, le=2048)]
+
+_ROUNDING: Final = 1e-3
+"""How far a fixed rectangle's rounded fractions may reach beyond the image."""
+
+MOST_STEPS: Final = 16
+"""Most steps of one input."""
 
 
 def _to_8_bit(image: Image) -> npt.NDArray[np.uint8]:
@@ -32,7 +47,7 @@ def _from_8_bit(image: npt.NDArray[Any]) -> Image:
     return image.astype(np.float32) / np.float32(255.0)
 
 
-def percentile_range(image: Image, *, low: float, high: float) -> Image:
+def percentile_range(image: Image, *, low: Percentile, high: Percentile) -> Image:
     """Stretch the given percentiles to 0 and 1 and clip beyond them.
 
     Args:
@@ -59,7 +74,12 @@ def equalise(image: Image) -> Image:
     return _from_8_bit(cv2.equalizeHist(_to_8_bit(image)))
 
 
-def clahe(image: Image, *, clip: float, tiles: int = 8) -> Image:
+def clahe(
+    image: Image,
+    *,
+    clip: Annotated[float, Field(gt=0, le=100)],
+    tiles: Annotated[int, Field(ge=1, le=32)] = 8,
+) -> Image:
     """Contrast limited adaptive histogram equalisation (Zuiderveld 1994) on 256 levels.
 
     Args:
@@ -70,7 +90,7 @@ def clahe(image: Image, *, clip: float, tiles: int = 8) -> Image:
     return _from_8_bit(cv2.createCLAHE(clipLimit=clip, tileGridSize=(tiles, tiles)).apply(_to_8_bit(image)))
 
 
-def gaussian_laplacian(image: Image, *, sigma: float = 1.0, weight: float = 1.0) -> Image:
+def gaussian_laplacian(image: Image, *, sigma: Sigma = 1.0, weight: Weight = 1.0) -> Image:
     """Smooth with a Gaussian, then add the Laplacian's edges back (OA-MEN 2024, preprocessing).
 
     The sharpened image is G - weight * Laplacian(G): the Laplacian is negative on a bright ridge.
@@ -85,7 +105,7 @@ def gaussian_laplacian(image: Image, *, sigma: float = 1.0, weight: float = 1.0)
     return np.clip(smooth - np.float32(weight) * edges, 0.0, 1.0)
 
 
-def laplacian_sharpen(image: Image, *, sigma: float = 1.0, weight: float = 1.0) -> Image:
+def laplacian_sharpen(image: Image, *, sigma: Sigma = 1.0, weight: Weight = 1.0) -> Image:
     """Add the Laplacian's edges of the smoothed image to the image itself (OA-MEN 2024, section 2.2).
 
     "Gaussian filter ... edge detection using the Laplacian operator ... combined with the original images":
@@ -101,7 +121,7 @@ def laplacian_sharpen(image: Image, *, sigma: float = 1.0, weight: float = 1.0) 
     return np.clip(image - np.float32(weight) * edges, 0.0, 1.0)
 
 
-def density_crop(image: Image, *, share: float) -> Image:
+def density_crop(image: Image, *, share: Share) -> Image:
     """Cut the square whose pixel density is centred: the dual-stream paper's central region crop.
 
     The paper gives no formula. Here the centre is the intensity-weighted mean position of the pixels
@@ -137,7 +157,7 @@ def mirror(image: Image) -> Image:
     return image[:, ::-1]
 
 
-def patch(image: Image, *, part: Literal["left", "right"], width: float = 0.5) -> Image:
+def patch(image: Image, *, part: Literal["left", "right"], width: Share = 0.5) -> Image:
     """Cut the left or right part at full height (Tiulpin 2018 and Wang 2021: the two compartments).
 
     Args:
@@ -149,8 +169,8 @@ def patch(image: Image, *, part: Literal["left", "right"], width: float = 0.5) -
     return image[:, :columns] if part == "left" else image[:, -columns:]
 
 
-def region(image: Image, *, top: float, left: float, height: float, width: float) -> Image:
-    """Cut a fixed rectangle given in fractions of the image.
+def region(image: Image, *, top: Place, left: Place, height: Share, width: Share) -> Image:
+    """Cut a fixed rectangle given in fractions of the image, at least one pixel of it.
 
     Args:
         image: (H, W).
@@ -160,11 +180,11 @@ def region(image: Image, *, top: float, left: float, height: float, width: float
         width: Width of the rectangle, 0 .. 1 of W.
     """
     rows, columns = image.shape
-    y, x = round(top * rows), round(left * columns)
-    return image[y : y + round(height * rows), x : x + round(width * columns)]
+    y, x = min(round(top * rows), rows - 1), min(round(left * columns), columns - 1)
+    return image[y : y + max(1, round(height * rows)), x : x + max(1, round(width * columns))]
 
 
-def resize(image: Image, *, height: int, width: int) -> Image:
+def resize(image: Image, *, height: Size, width: Size) -> Image:
     """Resize to (height, width): area averaging when it shrinks, bilinear when it grows."""
     if image.shape == (height, width):
         return image
@@ -173,7 +193,12 @@ def resize(image: Image, *, height: int, width: int) -> Image:
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), dtype=np.float32)
 
 
-def normalise(image: Image, *, mean: float, std: float) -> Image:
+def normalise(
+    image: Image,
+    *,
+    mean: Annotated[float, Field(ge=-1000, le=1000)],
+    std: Annotated[float, Field(ge=1e-3, le=1000)],
+) -> Image:
     """(x - mean) / std, the scale on which the network's weights were learned."""
     return (image - np.float32(mean)) / np.float32(std)
 
@@ -198,39 +223,93 @@ STEPS: Final[dict[str, Callable[..., Image]]] = {
 """Every step by the name that a card uses."""
 
 
-def validate(steps: Sequence[StepSpec]) -> None:
-    """Check that every step exists and its parameters fit.
+def _parameters_of(step: Callable[..., Image]) -> type[BaseModel]:
+    """A type that checks a step's parameters by its signature."""
+    hints = typing.get_type_hints(step, include_extras=True)
+    fields: dict[str, Any] = {
+        name: (hints[name], ... if parameter.default is parameter.empty else parameter.default)
+        for name, parameter in list(inspect.signature(step).parameters.items())[1:]
+    }
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    return create_model(step.__name__, __config__=config, **fields)
+
+
+_PARAMETERS: Final = {name: _parameters_of(step) for name, step in STEPS.items()}
+
+
+class Step(BaseModel):
+    """One line of a card or recipe: `{"step": NAME, ...parameters}`, known and within its bounds.
+
+    Attributes:
+        step: Name of the step, a key of `STEPS`.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Parameter] = Field(init=False)
+
+    step: str
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """The parameters that are stated; the others have their defaults."""
+        return self.__pydantic_extra__
+
+    @model_validator(mode="after")
+    def _check(self) -> Step:
+        if self.step not in STEPS:
+            raise ValueError(f"unknown step {self.step[:40]!r}; known steps: {', '.join(STEPS)}")
+        try:
+            _PARAMETERS[self.step].model_validate(self.parameters)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(key)[:40] for key in first["loc"])
+            raise ValueError(f"step {self.step!r}: {place}: {first['msg']}") from error
+        values = {name: value for name, value in self.parameters.items() if isinstance(value, int | float)}
+        if self.step == "percentile_range" and values["low"] >= values["high"]:
+            raise ValueError("step 'percentile_range': low is not below high")
+        rectangle = [values.get(name, 0.0) for name in ("top", "height", "left", "width")]
+        if self.step == "region" and max(sum(rectangle[:2]), sum(rectangle[2:])) > 1 + _ROUNDING:
+            raise ValueError("step 'region': the rectangle reaches beyond the image")
+        return self
+
+    def __call__(self, image: Image) -> Image:
+        """Run the step: (H, W) -> (h, w)."""
+        return STEPS[self.step](image, **self.parameters)
+
+
+def parse(lines: Iterable[object]) -> tuple[Step, ...]:
+    """Steps as a card or a recipe lists them.
+
+    Args:
+        lines: Each `{"step": NAME, ...parameters}`, or a `Step` already.
 
     Raises:
         BadBundle: Naming the step and what is wrong with it.
     """
-    for spec in steps:
-        name = spec.get("step")
-        if name not in STEPS:
-            raise BadBundle(f"unknown step {name!r}", remedy=f"known steps: {', '.join(STEPS)}")
-        parameters = {key: value for key, value in spec.items() if key != "step"}
-        try:
-            inspect.signature(STEPS[name]).bind(np.zeros((2, 2), np.float32), **parameters)
-        except TypeError as error:
-            raise BadBundle(f"step {name!r}: {error}") from error
+    try:
+        return tuple(Step.model_validate(line) for line in lines)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = "".join(f"{key}: " for key in first["loc"])
+        raise BadBundle(f"a step: {place}{first['msg'].removeprefix('Value error, ')}") from error
 
 
-def apply(image: Image, steps: Sequence[StepSpec]) -> Image:
+def apply(image: Image, steps: Sequence[Step]) -> Image:
     """Run the steps in order.
 
     Args:
         image: (H, W) float32 in [0, 1], bone bright.
-        steps: As in a card; see `validate`.
+        steps: As in a card.
 
     Returns:
         (h, w) float32, C-contiguous.
     """
-    for spec in steps:
-        image = STEPS[spec["step"]](image, **{key: value for key, value in spec.items() if key != "step"})
+    for step in steps:
+        image = step(image)
     return np.ascontiguousarray(image, dtype=np.float32)
 
 
-def output_size(steps: Sequence[StepSpec]) -> tuple[int, int]:
+def output_size(steps: Sequence[Step]) -> tuple[int, int]:
     """Height and width that the steps make of a published crop."""
     height, width = apply(np.zeros((CROP_SIZE, CROP_SIZE), np.float32), steps).shape
     return height, width

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import cv2
 import numpy as np
@@ -51,7 +51,7 @@ FRAMINGS: Final = (
 )
 """Size, right and down of the other framings: as far from the plain one as the localiser is off."""
 
-TTA: Final = ("flip", "framing")
+TestTimeLook = Literal["flip", "framing"]
 """What a card's `tta` may list. `flip`: mirrored as well. `framing`: `FRAMINGS` too."""
 
 

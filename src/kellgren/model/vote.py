@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kellgren.model.bundle import Vote
+from kellgren.model.card import Vote
 from kellgren.vocabulary import FloatArray
 
 

@@ -73,7 +73,11 @@ def find(row: str, name_or_path: str, dataset: DataSet, out: Path, *, fold: int 
         raise BadRecipe(f"{where} is no grader but a {bundle.card.kind} bundle")
     try:
         learned = tuple(
-            TypeAdapter(Learned).validate_python(network.card.document.get("training") or {})
+            TypeAdapter(Learned).validate_python(
+                network.card.training.model_dump(mode="json", exclude_unset=True)
+                if network.card.training
+                else {}
+            )
             for network in _networks(bundle)
         )
     except ValidationError as error:
@@ -90,7 +94,7 @@ def find(row: str, name_or_path: str, dataset: DataSet, out: Path, *, fold: int 
 
 def _fingerprint(bundle: Bundle) -> str:
     """sha256 of its card and its members': graphs alone, whose sha256 cards hold, do not decide a grade."""
-    texts = [json.dumps(bundle.card.document, sort_keys=True), *map(_fingerprint, bundle.members)]
+    texts = [json.dumps(bundle.card.to_json(), sort_keys=True), *map(_fingerprint, bundle.members)]
     return hashlib.sha256("".join(texts).encode()).hexdigest()
 
 
@@ -144,7 +148,7 @@ def _cost(chosen: Released) -> Cost:
     networks = _networks(chosen.bundle)
     minutes = [each.minutes for each in chosen.learned]
     return Cost(
-        parameters=cells.total((one.card.document.get("parity") or {}).get("parameters") for one in networks),
+        parameters=cells.total(one.card.parity.parameters if one.card.parity else None for one in networks),
         macs=sum(graph.operations(one.graph()) for one in networks),
         epochs=max((each.epochs or 0 for each in chosen.learned), default=0),
         best_epoch=chosen.learned[0].best_epoch if len(chosen.learned) == 1 else None,

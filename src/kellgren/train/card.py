@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from kellgren._version import __version__
 from kellgren.data import DataSet
 from kellgren.errors import BadRecipe
-from kellgren.model.bundle import Kind
+from kellgren.model.card import Calibration, Card, Kind, Training
 from kellgren.train.folder import WHOLE_SPLIT, Entry, Record, best_epoch
 from kellgren.train.run import AnyRecipe
 
@@ -23,8 +22,10 @@ def base(
     *,
     version: str,
     name: str | None = None,
-) -> dict[str, Any]:
-    """The card before anything has been measured; a kind adds what is its own.
+    training: Mapping[str, object],
+    **own: object,
+) -> Card:
+    """The card before anything has been measured.
 
     Args:
         kind: What the bundle is for.
@@ -34,6 +35,8 @@ def base(
         dataset: What it was trained on.
         version: Version of the bundle.
         name: Name of the bundle; the recipe's by default.
+        training: What only this kind says of its training, by keys of the card.
+        own: What only this kind says besides.
 
     Raises:
         BadRecipe: If the data set is another one.
@@ -41,8 +44,24 @@ def base(
     if dataset.sha256() != record.data_sha256:
         raise BadRecipe("the data set is not the one that the run was trained on", path=dataset.root)
     others = {knee.fold for knee in dataset if knee.fold is not None} - {record.fold}
-    return {
-        **({} if kind == "grader" else {"kind": kind}),
+    learned = Training(
+        data=dataset.root.name,
+        data_sha256=record.data_sha256,
+        split="train",
+        folds=tuple(sorted(others)),
+        held_out_fold=None if record.fold == WHOLE_SPLIT else record.fold,
+        recipe=recipe.name,
+        size=recipe.size,
+        seeds=(record.seed,),
+        epochs=len(entries),
+        best_epoch=best_epoch(entries),
+        minutes=round(sum(entry.seconds for entry in entries) / 60, 1),
+        hardware=record.hardware,
+        initial_weights=record.init,
+        commit=record.commit,
+        settings=record.recipe,
+    )
+    shared = {
         "name": name or recipe.name,
         "version": version,
         "licence": "Apache-2.0",
@@ -52,27 +71,11 @@ def base(
         "description": recipe.title,
         "citation": recipe.source,
         "tasks": {},
-        "inputs": [],
         "side_convention": "none",
-        "tta": [],
+        "tta": (),
         "decision": {},
-        "calibration": None,
-        "training": {
-            "data": dataset.root.name,
-            "data_sha256": record.data_sha256,
-            "split": "train",
-            "folds": sorted(others),
-            "held_out_fold": None if record.fold == WHOLE_SPLIT else record.fold,
-            "recipe": recipe.name,
-            "size": recipe.size,
-            "seeds": [record.seed],
-            "epochs": len(entries),
-            "best_epoch": best_epoch(entries),
-            "minutes": round(sum(entry.seconds for entry in entries) / 60, 1),
-            "hardware": record.hardware,
-            "initial_weights": record.init,
-            "commit": record.commit,
-            "settings": record.recipe,
-        },
+        "calibration": Calibration(),
+        "training": learned.changed(**training),
         "validation": None,
     }
+    return Card.model_validate(({} if kind == "grader" else {"kind": kind}) | shared | own)

@@ -266,7 +266,8 @@ def parse(cls: type[T], values: Mapping[str, JsonValue], *, where: str) -> T:
 def _refusal(error: ErrorDetails, cls: type[object], where: str) -> BadRecipe:
     """What pydantic says first, in the words of `--set`: the path of the key, and what is wrong with it."""
     *above, last = error["loc"] or ("",)
-    kind, message = error["type"], error["msg"].replace("Input should be", "should be")
+    kind = error["type"]
+    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     if kind == "unexpected_keyword_argument":
         known = _keys(cls, above)
         return BadRecipe(f"{_path(where, above)}: unknown key {last!r}", remedy=nearest(str(last), known))

@@ -138,7 +138,7 @@ def test_train_export_and_find(pointed_set, tiny, tmp_path):
 
     written = bundle.load(export.export_contour(tmp_path / "run", dataset, tmp_path / "bundle"))
     assert written.card.kind == "contour"
-    assert written.card.document["parity"]["largest_point_difference"] < export.PARITY
+    assert written.card.parity.largest_point_difference < export.PARITY
     assert check(written).passed
     contour = ContourModel(written).find(np.full((299, 299), 0.5, np.float32))
     assert contour.femur.shape == (13, 2)

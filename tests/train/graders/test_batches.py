@@ -12,7 +12,7 @@ import stub_bundle  # noqa: E402 - after the check that torch is there
 from kellgren.data import load  # noqa: E402
 from kellgren.errors import BadDataset  # noqa: E402
 from kellgren.grade.grader import Grader  # noqa: E402
-from kellgren.model import bundle, steps  # noqa: E402
+from kellgren.model import bundle, framing, steps  # noqa: E402
 from kellgren.model.tta import Look  # noqa: E402
 from kellgren.train.graders import batches  # noqa: E402
 from kellgren.train.graders.recipe import Augment, View  # noqa: E402
@@ -59,10 +59,10 @@ def test_training_and_grading_see_the_same_bits(
     inputs = [
         {
             "name": view,
-            "view": view,
+            "view": framing.view_of(recipe.views[view].prepare + recipe.views[view].finish),
             "size": list(tensor.shape[2:]),
             "channels": recipe.views[view].channels,
-            "steps": [*recipe.views[view].prepare, *recipe.views[view].finish],
+            "steps": [s.model_dump() for s in recipe.views[view].prepare + recipe.views[view].finish],
         }
         for view, tensor in zip(recipe.views, batch.views, strict=True)
     ]

@@ -20,7 +20,7 @@ def resized(chosen, side):
     """A recipe whose crops become squares of the given side, everything else as it is."""
 
     def spec(step):
-        return {**step, "height": side, "width": side} if step["step"] == "resize" else step
+        return step.model_copy(update={"height": side, "width": side}) if step.step == "resize" else step
 
     views = {n: replace(v, prepare=tuple(map(spec, v.prepare))) for n, v in chosen.views.items()}
     return replace(chosen, views=views)

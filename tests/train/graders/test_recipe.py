@@ -1,14 +1,14 @@
 """Recipes: a slip of the pen is named, and every packaged recipe says what a card can hold."""
 
 import copy
-import dataclasses
 import json
 import re
 
 import pytest
+from pydantic import TypeAdapter
 
 from kellgren.errors import BadRecipe
-from kellgren.model import bundle, steps
+from kellgren.model import bundle
 
 pytestmark = pytest.mark.train
 pytest.importorskip("yaml")
@@ -44,7 +44,7 @@ def refused(document, match):
 def test_packaged_recipe_of_any_kind_survives_its_own_record(name, size):
     recipe = kinds.from_dict(recipes.document(name, size=size))
     assert (recipe.name, recipe.size) == (name, size)
-    assert kinds.from_dict(json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
+    assert kinds.from_dict(TypeAdapter(type(recipe)).dump_python(recipe, mode="json")) == recipe
 
 
 def test_an_unknown_kind_is_refused(document):
@@ -61,13 +61,11 @@ def test_packaged_recipe_survives_its_own_record(name, size):
     assert json.dumps(stored.to_dict()) == json.dumps(recipe.to_dict())
     assert list(stored.tasks) == list(recipe.tasks)
     assert stored == recipe
-    for view in recipe.views.values():
-        steps.validate((*view.prepare, *view.finish))
 
 
 def test_the_record_of_the_packaged_bundle_is_its_recipe():
     """Cards and run records of today stay readable, and are written again as they were."""
-    stored = bundle.load("joint").card.document["training"]["settings"]
+    stored = bundle.load("joint").card.training.settings
     recipe = recipes.from_dict(stored)
     assert recipe == recipes.load("joint", size="small")
     assert json.loads(json.dumps(recipe.to_dict())) == stored
@@ -145,7 +143,7 @@ def test_unknown_key_names_the_nearest(document, place, wrong, near):
         (("tasks", "JSN_X"), 1.0, "unknown task 'JSN_X'.*did you mean 'JSN_"),
         (("tasks",), {}, "recipe.tasks is {}"),
         (("views",), {}, "recipe.views is {}"),
-        (("views", "joint", "prepare"), [{"step": "blur"}], "views.joint: unknown step 'blur'"),
+        (("views", "joint", "prepare"), [{"step": "blur"}], "views.joint.prepare.*unknown step 'blur'"),
         (("views", "joint", "finish"), [{"step": "invert"}], "'invert' cannot follow augmentation.*prepare"),
         (("views", "joint", "channels"), 2, "views.joint.channels is 2: should be 1 or 3"),
         (("loss", "KLL"), {}, "loss: 'KLL' is no task here.*did you mean 'KL'"),

@@ -27,7 +27,7 @@ def tiny(name):
     side = SIDES.get(chosen.network.kind, SIDES.get(chosen.network.backbone, 64))
 
     def spec(step):
-        return {**step, "height": side, "width": side} if step["step"] == "resize" else step
+        return step.model_copy(update={"height": side, "width": side}) if step.step == "resize" else step
 
     views = {n: replace(v, prepare=tuple(map(spec, v.prepare))) for n, v in chosen.views.items()}
     return replace(chosen, views=views)
@@ -153,7 +153,7 @@ def test_sizes_share_everything_but_weight_of_work():
         assert full.network.kind == small.network.kind
         assert list(full.views) == list(small.views)
         for view in full.views:
-            steps_of = [[s["step"] for s in v.prepare] for v in (full.views[view], small.views[view])]
+            steps_of = [[s.step for s in v.prepare] for v in (full.views[view], small.views[view])]
             assert steps_of[0] == steps_of[1], name
             assert full.views[view].finish == small.views[view].finish
 

@@ -26,7 +26,7 @@ CASES = [
 @pytest.mark.parametrize("specs", CASES, ids=lambda specs: "+".join(s["step"] for s in specs) or "none")
 def test_batches_get_what_single_images_get(specs, shape):
     images = np.random.default_rng(5).random((3, *shape), dtype=np.float32)
-    steps.validate(specs)
+    specs = steps.parse(specs)
     finished = tensor_steps.apply(torch.from_numpy(images)[:, None], specs)
     for image, tensor in zip(images, finished, strict=True):
         np.testing.assert_array_equal(tensor[0].numpy(), steps.apply(image, specs))
@@ -34,7 +34,7 @@ def test_batches_get_what_single_images_get(specs, shape):
 
 def test_three_channels_are_equal():
     images = torch.rand(2, 1, 8, 9)
-    finished = tensor_steps.apply(images, [{"step": "mirror"}], channels=3)
+    finished = tensor_steps.apply(images, steps.parse([{"step": "mirror"}]), channels=3)
     assert finished.shape == (2, 3, 8, 9)
     for channel in range(3):
         torch.testing.assert_close(finished[:, channel], images[:, 0].flip(-1), rtol=0, atol=0)

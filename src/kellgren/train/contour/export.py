@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from kellgren.grade import golden
 from kellgren.measure import POINTS
 from kellgren.model import bundle as bundles
 from kellgren.model import steps
+from kellgren.model.card import Card, Input, Parity, write
 from kellgren.model.session import Session
 from kellgren.train import card as cards
 from kellgren.train import checkpoint, folder, graph
@@ -25,7 +26,6 @@ from kellgren.train.contour.network import ContourNet
 from kellgren.train.contour.recipe import ContourRecipe, from_dict
 from kellgren.train.folder import BEST, Entry, Record
 from kellgren.train.run import folds
-from kellgren.writing import write_json
 
 PARITY: Final = 1e-4
 """Largest difference of a point between torch and onnxruntime, fractions of the image."""
@@ -62,35 +62,36 @@ def export_contour(run: Path, dataset: DataSet, out: Path, *, version: str = "0.
     training, held_out = folds(dataset, record.fold)
     with publish.replacing(out) as bundle:
         largest, knees = _write_graph(net, recipe, held_out or training, bundle)
-        card["sha256"] = {bundles.GRAPH: hashlib.sha256((bundle / bundles.GRAPH).read_bytes()).hexdigest()}
-        card["parity"] = {
-            "largest_point_difference": largest,
-            "knees": knees,
-            "parameters": sum(p.numel() for p in net.parameters()),
-        }
-        write_json(bundle / bundles.CARD, card)
+        digest = hashlib.sha256((bundle / bundles.GRAPH).read_bytes()).hexdigest()
+        parameters = sum(p.numel() for p in net.parameters())
+        parity = Parity(largest_point_difference=largest, knees=knees, parameters=parameters)
+        write(card.changed(sha256={bundles.GRAPH: digest}, parity=parity), bundle / bundles.CARD)
         golden.write(bundles.load(bundle), bundle, publish.golden_images())
     return out
 
 
 def _card(
     recipe: ContourRecipe, record: Record, entries: list[Entry], dataset: DataSet, version: str
-) -> dict[str, Any]:
-    card = cards.base("contour", recipe, record, entries, dataset, version=version)
+) -> Card:
+    shown = Input(
+        name=graph.INPUT,
+        view="joint",
+        size=steps.output_size(recipe.steps),
+        channels=1,
+        steps=recipe.steps,
+    )
     metrics = {f"held_out_{name}": value for name, value in entries[-1].held_out.items()}
-    card["training"] |= {"epochs": recipe.optimise.epochs, "held_out": metrics}
-    return card | {
-        "inputs": [
-            {
-                "name": graph.INPUT,
-                "view": "joint",
-                "size": list(steps.output_size(recipe.steps)),
-                "channels": 1,
-                "steps": list(recipe.steps),
-            }
-        ],
-        "side_convention": recipe.side_convention,
-    }
+    return cards.base(
+        "contour",
+        recipe,
+        record,
+        entries,
+        dataset,
+        version=version,
+        training={"epochs": recipe.optimise.epochs, "held_out": metrics},
+        inputs=(shown,),
+        side_convention=recipe.side_convention,
+    )
 
 
 def _write_graph(net: ContourNet, recipe: ContourRecipe, sample: DataSet, out: Path) -> tuple[float, int]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from kellgren.errors import BadBundle, BadRecipe
-from kellgren.model import steps
+from kellgren.errors import BadRecipe
+from kellgren.model.steps import Step
 from kellgren.train.documents import STRICT, Amount, Count, Document, Share, document, parse
-from kellgren.train.graders.recipe import Augment, Optimise, Step
+from kellgren.train.graders.recipe import Augment, Optimise
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -82,11 +81,12 @@ class ContourRecipe:
 
     def to_dict(self) -> Document:
         """As plain values, for cards and run records."""
-        return dataclasses.asdict(self)
+        values: Document = TypeAdapter(ContourRecipe).dump_python(self)
+        return values
 
     def split_steps(self) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
         """The steps before and after the point where training augments."""
-        cut = [spec["step"] for spec in self.steps].index(self.augment_before)
+        cut = [step.step for step in self.steps].index(self.augment_before)
         return self.steps[:cut], self.steps[cut:]
 
 
@@ -106,11 +106,7 @@ def from_dict(values: Document) -> ContourRecipe:
         BadRecipe: As `load`.
     """
     recipe = parse(ContourRecipe, values, where="recipe")
-    try:
-        steps.validate(recipe.steps)
-    except BadBundle as error:
-        raise BadRecipe(f"steps: {error.reason}") from error
-    if recipe.augment_before not in [spec["step"] for spec in recipe.steps]:
+    if recipe.augment_before not in [step.step for step in recipe.steps]:
         raise BadRecipe(f"augment_before: no step {recipe.augment_before!r}")
     if len(recipe.optimise.phases) != 1:
         raise BadRecipe(f"optimise.phases: {len(recipe.optimise.phases)}, a joint-line model has one")

@@ -9,9 +9,9 @@ import copy
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ from kellgren.grade import golden
 from kellgren.model import bundle as bundles
 from kellgren.model import steps
 from kellgren.model.calibrators import Method
+from kellgren.model.card import Card, Input, Parity, write
+from kellgren.model.framing import view_of
 from kellgren.model.ood import Typical
 from kellgren.model.predict import Model
 from kellgren.model.session import Session
@@ -41,10 +43,9 @@ from kellgren.train.graders import batches, losses, networks
 from kellgren.train.graders import recipe as recipes
 from kellgren.train.graders.losses import Objective
 from kellgren.train.graders.networks import KneeNet
-from kellgren.train.graders.recipe import Recipe
+from kellgren.train.graders.recipe import Recipe, View
 from kellgren.train.run import Track, folds
 from kellgren.vocabulary import TASKS
-from kellgren.writing import write_json
 
 PARITY: Final = 1e-4
 """Largest difference of a probability between torch and onnxruntime, both with the same rounded weights."""
@@ -54,25 +55,6 @@ ROUNDING: Final = 0.02
 
 _TYPICAL_KNEES: Final = 1500
 _PARITY_KNEES: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """Proof that the graph says what the network says.
-
-    Attributes:
-        largest_probability_difference: Between torch and onnxruntime.
-        weights: `fp16` or `fp32`, as the graph stores them.
-        largest_rounding_difference: Largest change of a probability by rounding; 0 with `fp32`.
-        knees: How many were looked at.
-        parameters: Of the network.
-    """
-
-    largest_probability_difference: float
-    weights: str
-    largest_rounding_difference: float
-    knees: int
-    parameters: int
 
 
 def export_run(
@@ -115,34 +97,35 @@ def export_run(
     dataset = load_data(data)
     card = _first_card(recipe, record, entries, dataset, version, name)
     with publish.replacing(out) as bundle:
-        _make(card, recipe, run, folds(dataset, record.fold), bundle, track)
-        if (validation := publish.validate(bundles.load(bundle), dataset, track)) is not None:
-            write_json(bundle / bundles.CARD, card | {"validation": validation})
+        card = _make(card, recipe, run, folds(dataset, record.fold), bundle, track)
+        validation = publish.validate(bundles.load(bundle), dataset, track)
+        write(card.changed(validation=validation), bundle / bundles.CARD)
     return out
 
 
 def _make(
-    card: dict[str, Any],
+    card: Card,
     recipe: Recipe,
     run: Path,
     parts: tuple[DataSet, DataSet | None],
     bundle: Path,
     track: Track,
-) -> None:
-    """Write all that a bundle holds but its validation, each part with those before it; the card grows."""
+) -> Card:
+    """Write all that a bundle holds but its validation, each part with those before it; return the card."""
     training, held_out = parts
-    card["parity"] = asdict(write_graph(recipe, run / BEST, held_out or training, bundle))
-    card["sha256"] = {bundles.GRAPH: hashlib.sha256((bundle / bundles.GRAPH).read_bytes()).hexdigest()}
-    write_json(bundle / bundles.CARD, card)
+    parity = write_graph(recipe, run / BEST, held_out or training, bundle)
+    digest = hashlib.sha256((bundle / bundles.GRAPH).read_bytes()).hexdigest()
+    card = card.changed(parity=parity, sha256={bundles.GRAPH: digest})
+    write(card, bundle / bundles.CARD)
     _write_typical(bundle, training, track)
-    if held_out is not None:
+    if held_out is not None and card.training is not None and card.training.held_out_fold is not None:
         observed = observe(Model(bundles.load(bundle)), held_out, track)
-        fold = card["training"]["held_out_fold"]
-        card["decision"], card["calibration"] = fit_calibration(
-            observed, recipe.decision, {fold}, method=recipe.calibration
-        )
-    write_json(bundle / bundles.CARD, card)
+        left_out = {card.training.held_out_fold}
+        rules, fitted = fit_calibration(observed, recipe.decision, left_out, method=recipe.calibration)
+        card = card.changed(decision=rules, calibration=fitted)
+        write(card, bundle / bundles.CARD)
     golden.write(bundles.load(bundle), bundle, publish.golden_images())
+    return card
 
 
 def _first_card(
@@ -152,27 +135,30 @@ def _first_card(
     dataset: DataSet,
     version: str,
     name: str | None,
-) -> dict[str, Any]:
+) -> Card:
     """The card before anything has been measured."""
-    card = cards.base("grader", recipe, record, entries, dataset, version=version, name=name)
-    card["training"]["backbone"] = recipe.network.backbone
-    return card | {
-        "tasks": {task: TASKS[task].classes for task in recipe.tasks},
-        "oa_from": "head" if "OA" in recipe.tasks else "sum",
-        "inputs": [
-            {
-                "name": name,
-                "view": name,
-                "size": list(steps.output_size((*view.prepare, *view.finish))),
-                "channels": view.channels,
-                "steps": [*view.prepare, *view.finish],
-            }
-            for name, view in recipe.views.items()
-        ],
-        "side_convention": recipe.side_convention,
-        "tta": list(recipe.tta),
-        "decision": dict(recipe.decision),
-    }
+    return cards.base(
+        "grader",
+        recipe,
+        record,
+        entries,
+        dataset,
+        version=version,
+        name=name,
+        training={"backbone": recipe.network.backbone},
+        tasks={task: TASKS[task].classes for task in recipe.tasks},
+        oa_from="head" if "OA" in recipe.tasks else "sum",
+        inputs=tuple(_input(name, view) for name, view in recipe.views.items()),
+        side_convention=recipe.side_convention,
+        tta=recipe.tta,
+        decision=dict(recipe.decision),
+    )
+
+
+def _input(name: str, view: View) -> Input:
+    prepared = (*view.prepare, *view.finish)
+    size = steps.output_size(prepared)
+    return Input(name=name, view=view_of(prepared), size=size, channels=view.channels, steps=prepared)
 
 
 def write_graph(recipe: Recipe, weights: Path, sample: DataSet, out: Path) -> Parity:
@@ -205,7 +191,13 @@ def write_graph(recipe: Recipe, weights: Path, sample: DataSet, out: Path) -> Pa
         export(candidate, recipe, views, out / bundles.GRAPH)
         largest = largest_difference(candidate, recipe, out / bundles.GRAPH, views)
         if largest <= PARITY:
-            return Parity(largest, stored, change, len(some), networks.count_parameters(net))
+            return Parity(
+                largest_probability_difference=largest,
+                weights="fp16" if stored == "fp16" else "fp32",
+                largest_rounding_difference=change,
+                knees=len(some),
+                parameters=networks.count_parameters(net),
+            )
     raise BadBundle(f"torch and onnxruntime differ by {largest:.1e} in a probability", path=out)
 
 

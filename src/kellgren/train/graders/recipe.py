@@ -5,18 +5,18 @@ A recipe file holds the fields of `Recipe` once, and under `sizes:` what differs
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from kellgren.errors import BadBundle, BadRecipe, nearest
-from kellgren.model import steps
+from kellgren.errors import BadRecipe, nearest
 from kellgren.model.calibrators import Method
 from kellgren.model.decision import DecisionRule
+from kellgren.model.steps import Step
+from kellgren.model.tta import TestTimeLook
 from kellgren.train.documents import (
     STRICT,
     Amount,
@@ -52,9 +52,6 @@ __all__ = [
     "override",
     "parse",
 ]
-
-Step = dict[str, bool | int | float | str]
-"""A model-stage step as in a card: `{"step": NAME, ...parameters}`, checked by `kellgren.model.steps`."""
 
 Grade = Annotated[int, Field(ge=0, le=4)]
 
@@ -363,7 +360,7 @@ class Recipe:
     sampling: Literal["natural", "balanced"] = "natural"
     decision: dict[str, DecisionRule] = field(default_factory=dict)
     calibration: Method = "temperature"
-    tta: tuple[str, ...] = ()
+    tta: tuple[TestTimeLook, ...] = ()
 
     def loss_of(self, task: str) -> Loss:
         """What the head of a task or an auxiliary question is asked for."""
@@ -383,7 +380,7 @@ class Recipe:
         A key that is younger than the first runs is left out at its default, so that these can be resumed and
         the cells of studies keep their keys.
         """
-        values: Document = dataclasses.asdict(self)
+        values: Document = TypeAdapter(Recipe).dump_python(self)
         if self.calibration == "temperature":
             del values["calibration"]
         return values
@@ -444,14 +441,10 @@ def _check_auxiliary(name: str, question: Auxiliary, recipe: Recipe) -> None:
 
 def _check_views(recipe: Recipe) -> None:
     for name, view in recipe.views.items():
-        try:
-            steps.validate((*view.prepare, *view.finish))
-        except BadBundle as error:
-            raise BadRecipe(f"views.{name}: {error.reason}") from error
-        for spec in view.finish:
-            if spec["step"] not in FINISHING:
+        for step in view.finish:
+            if step.step not in FINISHING:
                 raise BadRecipe(
-                    f"views.{name}.finish: {spec['step']!r} cannot follow augmentation",
+                    f"views.{name}.finish: {step.step!r} cannot follow augmentation",
                     remedy=f"move it to prepare; finish may hold {', '.join(FINISHING)}",
                 )
 

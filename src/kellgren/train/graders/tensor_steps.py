@@ -7,18 +7,18 @@ Training must finish thousands of augmented images on the device that the networ
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from torch import Tensor
 
-from kellgren.model.steps import StepSpec
+from kellgren.model.steps import Step
 
 
 def region(images: Tensor, *, top: float, left: float, height: float, width: float) -> Tensor:
     """Cut a fixed rectangle given in fractions of the image; see `kellgren.model.steps.region`."""
     rows, columns = images.shape[-2:]
-    y, x = round(top * rows), round(left * columns)
-    return images[..., y : y + round(height * rows), x : x + round(width * columns)]
+    y, x = min(round(top * rows), rows - 1), min(round(left * columns), columns - 1)
+    return images[..., y : y + max(1, round(height * rows)), x : x + max(1, round(width * columns))]
 
 
 def patch(images: Tensor, *, part: Literal["left", "right"], width: float = 0.5) -> Tensor:
@@ -44,7 +44,7 @@ STEPS: Final[dict[str, Callable[..., Tensor]]] = {
 """The same names as in `kellgren.train.graders.recipe.FINISHING`."""
 
 
-def apply(images: Tensor, steps: Sequence[StepSpec], *, channels: int = 1) -> Tensor:
+def apply(images: Tensor, steps: Sequence[Step], *, channels: int = 1) -> Tensor:
     """Run the steps in order.
 
     Args:
@@ -55,7 +55,6 @@ def apply(images: Tensor, steps: Sequence[StepSpec], *, channels: int = 1) -> Te
     Returns:
         (N, channels, h, w) float32; a view of `images` where nothing had to be computed.
     """
-    for spec in steps:
-        parameters: dict[str, Any] = {key: value for key, value in spec.items() if key != "step"}
-        images = STEPS[spec["step"]](images, **parameters)
+    for step in steps:
+        images = STEPS[step.step](images, **step.parameters)
     return images.expand(-1, channels, -1, -1) if channels > 1 else images

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -18,6 +18,8 @@ from kellgren.errors import BadBundle, BadRecipe
 from kellgren.grade import golden
 from kellgren.locate import LEVELS, Settings
 from kellgren.model import bundle as bundles
+from kellgren.model.card import Card, Input, LocaliserSettings, Parity, write
+from kellgren.model.framing import View
 from kellgren.model.session import Session
 from kellgren.train import card as cards
 from kellgren.train import checkpoint, folder
@@ -26,7 +28,6 @@ from kellgren.train.localiser.networks import WINDOW1, WINDOW2, Level1, Level2
 from kellgren.train.localiser.recipe import LocaliserRecipe, from_dict
 from kellgren.train.session import best_file, ended
 from kellgren.vocabulary import Side
-from kellgren.writing import write_json
 
 PARITY: Final = 1e-4
 """Largest difference of any output between torch and onnxruntime."""
@@ -68,25 +69,31 @@ def export_localiser(run: Path, dataset: DataSet, out: Path, *, version: str = "
     levels: tuple[Level1 | Level2, ...] = (first, second)
     for net, stage in zip(levels, (LEVEL1, last), strict=True):
         net.load_state_dict(checkpoint.load_weights(best_file(run, stage))[0])
-    card = cards.base("localiser", recipe, record, entries, dataset, version=version)
-    del card["training"]["folds"], card["training"]["best_epoch"]
-    card["training"] |= {
-        "films": record.films,
-        "epochs": [recipe.level1.epochs, recipe.level2.epochs],
-        "windows": list({entry.stage: entry.images for entry in entries}.values()),
-        "parameters": [sum(p.numel() for p in net.parameters()) for net in levels],
-    }
-    card["inputs"] = [
-        {"name": name, "view": name, "size": [side, side], "channels": 1, "steps": []}
-        for name, side in (("film", WINDOW1), ("window", WINDOW2))
-    ]
-    card["localiser"] = asdict(settings(recipe))
+    sizes: tuple[tuple[View, int], ...] = (("film", WINDOW1), ("window", WINDOW2))
+    card = cards.base(
+        "localiser",
+        recipe,
+        record,
+        entries,
+        dataset,
+        version=version,
+        training={
+            "films": record.films,
+            "epochs": (recipe.level1.epochs, recipe.level2.epochs),
+            "windows": tuple({entry.stage: entry.images for entry in entries}.values()),
+            "parameters": tuple(sum(p.numel() for p in net.parameters()) for net in levels),
+        },
+        inputs=tuple(
+            Input(name=view, view=view, size=(side, side), channels=1, steps=()) for view, side in sizes
+        ),
+        localiser=LocaliserSettings(**asdict(settings(recipe))),
+    )
     with publish.replacing(out) as bundle:
         _write(card, levels, bundle)
     return out
 
 
-def _write(card: dict[str, Any], levels: tuple[Level1 | Level2, ...], bundle: Path) -> None:
+def _write(card: Card, levels: tuple[Level1 | Level2, ...], bundle: Path) -> None:
     """Write graphs, golden films and the card."""
     largest = 0.0
     for name, net in zip(LEVELS, levels, strict=True):
@@ -96,9 +103,11 @@ def _write(card: dict[str, Any], levels: tuple[Level1 | Level2, ...], bundle: Pa
             raise BadBundle(f"torch and onnxruntime differ by {difference:.1e} in {name}", path=bundle)
         largest = max(largest, difference)
         (bundle / name).write_bytes(data)
-    card["sha256"] = {name: hashlib.sha256((bundle / name).read_bytes()).hexdigest() for name in LEVELS}
-    card["parity"] = {"largest_difference": largest, "parameters": sum(card["training"]["parameters"])}
-    write_json(bundle / bundles.CARD, card)
+    digests = {name: hashlib.sha256((bundle / name).read_bytes()).hexdigest() for name in LEVELS}
+    parity = Parity(
+        largest_difference=largest, parameters=sum(p.numel() for net in levels for p in net.parameters())
+    )
+    write(card.changed(sha256=digests, parity=parity), bundle / bundles.CARD)
     golden.write(bundles.load(bundle), bundle, golden_films())
 
 
