@@ -93,7 +93,9 @@ def log_of(out):
     return [{k: v for k, v in e.plain().items() if k not in TIMING} for e in folder.read_log(out)]
 
 
-@pytest.mark.parametrize("kind", TRAIN)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "mtcnn" else ()) for kind in TRAIN]
+)
 def test_kill_9_changes_nothing(kind, run_of, tmp_path):
     train, whole, again = TRAIN[kind], tmp_path / "whole", tmp_path / "again"
     train(run_of(kind, whole))

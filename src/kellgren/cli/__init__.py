@@ -58,7 +58,7 @@ def main() -> NoReturn:
     code = terminal.OK
     try:
         with terminal.explained():
-            app()
+            app(obj=tuple(sys.argv[1:]))
     except typer.Exit as end:
         code = end.exit_code
     sys.exit(code)

@@ -43,6 +43,7 @@ Fold = Annotated[
 
 
 def train(
+    context: typer.Context,
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE", help="Name of a packaged recipe, or a YAML file.")
     ],
@@ -79,9 +80,9 @@ def train(
     require("train", "training")
     from kellgren import data as datasets
     from kellgren.errors import BadRecipe
-    from kellgren.train import hardware, kinds
+    from kellgren.train import clone, hardware, kinds
     from kellgren.train.graders import recipe as recipes
-    from kellgren.train.run import Run
+    from kellgren.train.run import Run, check
     from kellgren.writing import locked
 
     # hours of silence are worse than a line per epoch
@@ -91,6 +92,9 @@ def train(
         raise BadRecipe(f"{parsed.name!r} learns from crops alone", remedy="leave --films out")
     place = hardware.choose(device)
     run = Run(parsed, datasets.load(data), out, parse_fold(fold), seed, place, init=init, films=films)
+    if context.obj is not None:  # the command's own process
+        check(run, resume=resume)
+        clone.go_on(out, context.obj, rank=place.rank)
     with contextlib.nullcontext() if place.rank else locked(out):
         written = kinds.train(run, resume=resume, track=terminal.track)
     if not place.rank:
