@@ -1,6 +1,6 @@
 """Polarity under painted collimation, on real crops and whole films, with and without a header.
 
-    python benchmarks/polarity.py --data DATA [--split val] [-n 400] [--films odd] [--grade]
+    python benchmarks/polarity.py --data DATA [--split val] [-n 400] [--films odd] [--grade] [--only KIND]
 
 Every image is painted with a frame of each shape (straight, askew, soft, round) and tone (black, white, both)
 in turn and offered as MONOCHROME2 and MONOCHROME1 with a right header, as a raster with bone bright and
@@ -195,6 +195,7 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=400)
     parser.add_argument("--films", choices=("odd", "even", "all", "none"), default="odd")
     parser.add_argument("--grade", action="store_true")
+    parser.add_argument("--only", help="one kind of painting, e.g. 'soft white'; the rest is not looked at")
     options = parser.parse_args()
     grader = kellgren.load(threads=1)
     rng = np.random.default_rng(SEED)
@@ -209,6 +210,8 @@ def main() -> None:
             form = FORMS[(index // len(kinds)) % len(FORMS)]
             shape, tone = kinds[index % len(kinds)]
             painted = paint(picture.pixels, shape, tone, rng)
+            if options.only not in (None, f"{shape} {tone}"):
+                continue
             before = fate(grader, picture, picture.pixels, form, grade=options.grade)
             after = fate(grader, picture, painted, form, grade=options.grade)
             row = f"{source}, {'header' if form.startswith('MONOCHROME') else form}"

@@ -67,7 +67,9 @@ def metal(pixels: Grey) -> float:
     crop = cv2.resize(
         pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     ).astype(np.float32)
-    low, high = np.percentile(crop[15:-15:3, 15:-15:3], (1, 99.9))
+    sample = crop[15:-15:3, 15:-15:3]
+    shown = sample[sample > 0]  # what lies beyond the film is black
+    low, high = np.percentile(shown, (1, 99.9)) if shown.size else (0.0, 0.0)
     levels = np.clip((crop - low) * (255 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
     image = cv2.GaussianBlur(levels, (0, 0), 0.8)
     slope = np.hypot(*(cv2.Sobel(image, cv2.CV_32F, x, 1 - x, scale=1 / 8) for x in (1, 0)))
@@ -77,5 +79,5 @@ def metal(pixels: Grey) -> float:
     height = cv2.resize(cv2.morphologyEx(half, cv2.MORPH_TOPHAT, ellipse), (_SIDE, _SIDE)).astype(np.float32)
     mean, square = (cv2.boxFilter(image.astype(np.float32) ** power, -1, (5, 5)) for power in (1, 2))
     even = square - mean**2 < 36
-    shown = (np.minimum(edge, height) * even)[_RIM : _SIDE - _RIM, _RIM : _SIDE - _RIM]
-    return float(np.percentile(shown, 99.7))
+    heights = (np.minimum(edge, height) * even)[_RIM : _SIDE - _RIM, _RIM : _SIDE - _RIM]
+    return float(np.percentile(heights, 99.7))
