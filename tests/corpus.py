@@ -6,8 +6,10 @@ Kinds of damage take turns, so that any run of seeds has all of them. Hand-made 
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -158,6 +160,8 @@ def rasters() -> dict[str, bytes]:
         "TIFF deflate": raster(deep, "TIFF", compression="tiff_deflate"),
         "TIFF JPEG": raster(grey, "TIFF", compression="jpeg"),
         "TIFF pages": raster(grey, "TIFF", save_all=True, append_images=[Image.fromarray(grey)]),
+        "TIFF big": raster(grey, "TIFF", big_tiff=True),
+        "JP2": raster(deep, "JPEG2000"),
         "WEBP": raster(grey, "WEBP"),
         "WEBP lossless": raster(image.convert("RGBA"), "WEBP", lossless=True, exif=exif),
     }
@@ -172,6 +176,16 @@ def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes
     return buffer.getvalue()
 
 
+def _tarred(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
 @cache
 def archives() -> dict[str, bytes]:
     """Sound archives."""
@@ -179,6 +193,8 @@ def archives() -> dict[str, bytes]:
     return {
         "zip": zipped(films),
         "stored zip": zipped(films, zipfile.ZIP_STORED),
+        "tar": _tarred(films),
+        "tar gz": gzip.compress(_tarred(films), mtime=0),
         "nested zip": zipped({"inner.zip": zipped(films), "d.jpg": rasters()["JPEG"]}),
     }
 
@@ -188,7 +204,8 @@ def sound() -> list[tuple[str, bytes]]:
     """Every sound file with a name that fits it."""
     named = [(f"{word}.dcm", data) for word, data in dicoms().items()]
     named += [(f"{word}.{word.split()[0].lower()}", data) for word, data in rasters().items()]
-    return named + [(f"{word}.zip", data) for word, data in archives().items()]
+    suffixes = {"tar": "tar", "tar gz": "tar.gz"}
+    return named + [(f"{word}.{suffixes.get(word, 'zip')}", data) for word, data in archives().items()]
 
 
 def pick(rng: Rng, files: dict[str, bytes] | None = None) -> tuple[str, bytes]:
@@ -384,6 +401,116 @@ def damage_meaning(rng: Rng) -> tuple[str, bytes]:
     return "film.dcm", bytes(128) + b"DICM" + b"".join(parts)
 
 
+# Damage to fields that random bytes rarely reach
+
+
+_parts_of = elements
+
+
+def _explicit_with(elements: dict[tuple[int, int], tuple[bytes, bytes]], word: str = "explicit") -> bytes:
+    """A sound file with these elements, (VR, value), added or replaced."""
+    data = dicoms()[word]
+    parts = [
+        (struct.unpack("<2H", data[start : start + 4]), data[start : value + length])
+        for start, value, length in _parts_of(data)
+    ]
+    kept = [(tag, part) for tag, part in parts if tag not in elements]
+    for (group, element), (vr, value) in elements.items():
+        long = vr in (b"OB", b"OW", b"SQ", b"UN", b"UT")
+        value += b" " * (len(value) % 2)
+        length = struct.pack("<2xI" if long else "<H", len(value))
+        kept.append(((group, element), struct.pack("<2H", group, element) + vr + length + value))
+    return bytes(128) + b"DICM" + b"".join(part for _, part in sorted(kept, key=lambda pair: pair[0]))
+
+
+def character_sets(rng: Rng) -> tuple[str, bytes]:
+    """Specific Character Set, at the top and in sequences, of anything; names in escape sequences."""
+    words = [
+        b"Secret", b"SECRET-ID\\ISO 2022 IR 87", b"\x1b[2J\x1b]0;Secret\x07", b"ISO_IR 192",
+        b"ISO 2022 IR 999",
+        b"\\" * 500, b"Secret" * 9000, rng.bytes(64), b"", b"ISO_IR 100\\" * 300,
+    ]  # fmt: skip
+    word = words[rng.integers(len(words))]
+    vr = (b"CS", b"UN", b"UT", b"SQ")[rng.integers(4)]
+    nested = struct.pack("<2HI", 0xFFFE, 0xE000, 8 + len(word[:60000])) + b"\x08\x00\x05\x00CS"
+    nested += struct.pack("<H", len(word[:60000])) + word[:60000]
+    return "film.dcm", _explicit_with(
+        {
+            (0x0008, 0x0005): (vr, word[:60000]),
+            (0x0010, 0x0010): (b"PN", b"\x1b$B" + rng.bytes(20) + b"Secret"),
+            (0x0028, 0x3010): (b"SQ", nested),
+        }
+    )
+
+
+def fragments(rng: Rng) -> tuple[str, bytes]:
+    """Compressed pixels in odd fragments: split, empty, too many, with another table or none."""
+    word = str(rng.choice(["RLE", "JPEG", "JPEG-LS", "JPEG 2000", "JPEG lossless"]))
+    data = dicoms()[word]
+    place = data.index(b"\xe0\x7f\x10\x00")
+    head, body = data[: place + 12], data[place + 12 :]
+    first = body.index(b"\xfe\xff\x00\xe0", 8)
+    frame = body[first + 8 : body.rindex(b"\xfe\xff\xdd\xe0")]
+    cuts = sorted(int(c) for c in rng.integers(0, len(frame), int(rng.integers(0, 6))))
+    pieces = [frame[a:b] for a, b in zip([0, *cuts], [*cuts, len(frame)], strict=True)]
+    extra = rng.integers(5)
+    if extra == 0:
+        pieces = [*pieces, *[b""] * int(rng.choice([1, 1000, 150_000]))]
+    elif extra == 1:
+        pieces = pieces * int(rng.integers(2, 6))
+    elif extra == 2:
+        pieces = [rng.bytes(100), *pieces]
+    elif extra == 3:
+        pieces = [*pieces, rng.bytes(int(rng.choice([10, 3_000_000])))]
+    table = rng.choice([0, 1, 2, 0xFFFFFFF0], int(rng.integers(0, 4))).astype("<u4").tobytes()
+    items = [table, *pieces]
+    out = b"".join(struct.pack("<2HI", 0xFFFE, 0xE000, len(item)) + item for item in items)
+    return f"{word}.dcm", head + out + b"\xfe\xff\xdd\xe0\0\0\0\0"
+
+
+def spacings(rng: Rng) -> tuple[str, bytes]:
+    """Spacing strings as programs write them, and as none should."""
+    words = [
+        b"0,143\\0,143", b"0.143,0.143", b"1\\1", b"0\\0", b"-0.1\\0.1", b"143\\143", b"nan\\inf",
+        b"1e-400\\1e400", b"0.1", b"0.1\\0.1\\0.1", b"\\", b"0.1mm\\0.1mm", b"9" * 1000, b"0.1\\" * 2000,
+        b"Secret", b"1_0\\1_0",
+        b"\xd9\xa0.\xd9\xa1", rng.bytes(16),
+    ]  # fmt: skip
+    tags = [(0x0028, 0x0030), (0x0018, 0x1164), (0x0018, 0x1114), (0x0028, 0x0034), (0x0018, 0x2010)]
+    tags += [(0x0028, 0x1052), (0x0028, 0x1053), (0x0028, 0x0008), (0x0028, 0x1050)]
+    picked = {tags[rng.integers(len(tags))]: (b"DS", words[rng.integers(len(words))]) for _ in range(3)}
+    return "film.dcm", _explicit_with(picked)
+
+
+def table_lengths(rng: Rng) -> tuple[str, bytes]:
+    """Lookup tables whose descriptor and data disagree, of any VR and length."""
+
+    def table(word: str) -> Dataset:
+        item = Dataset()
+        entries = int(rng.choice([0, 1, 2, 255, 256, 4096, 65535]))
+        item.add_new(
+            f"{word}Descriptor",
+            "US",
+            [entries, int(rng.choice([0, 1, 32768, 65535])), int(rng.choice([0, 8, 12, 16, 99]))],
+        )
+        size = int(rng.choice([0, 1, 2, 255, 512, 8192, 131072]))
+        item.add_new("LUTData", str(rng.choice(["OW", "US"])), rng.bytes(size // 2 * 2) or b"")
+        if item["LUTData"].VR == "US":
+            item["LUTData"].value = [int(v) for v in rng.integers(0, 65536, max(1, min(size // 2, 30_000)))]
+        return item
+
+    extra: dict[str, object] = {"ModalityLUTSequence": Sequence([table("LUT")])} if rng.random() < 0.5 else {}
+    if rng.random() < 0.7:
+        extra["VOILUTSequence"] = Sequence([table("LUT") for _ in range(int(rng.integers(0, 3)))])
+    if rng.random() < 0.3:
+        count = int(rng.choice([0, 2, 256, 65535]))
+        extra |= {"PhotometricInterpretation": "PALETTE COLOR"}
+        for colour in ("Red", "Green", "Blue"):
+            extra[f"{colour}PaletteColorLookupTableDescriptor"] = [count, 0, int(rng.choice([8, 16]))]
+            extra[f"{colour}PaletteColorLookupTableData"] = rng.bytes(int(rng.choice([0, 2, 512, 1024])))
+    return "film.dcm", encode(dataset(_knee(), **extra))
+
+
 # No film at all
 
 
@@ -418,7 +545,10 @@ def kinds() -> dict[str, Damage]:
     """Every kind of damage by its name. The general ones come several times as often."""
     import bombs
 
-    general = [flip, lie, cut, cut_at_a_joint, splice, repeat, smear, damage_element, damage_meaning, nothing]
+    general = [
+        flip, lie, cut, cut_at_a_joint, splice, repeat, smear, damage_element, damage_meaning, nothing,
+        character_sets, fragments, spacings, table_lengths,
+    ]  # fmt: skip
     named = {f"{damage.__name__} {turn}": damage for turn in (1, 2, 3) for damage in general}
     return named | {damage.__name__: damage for damage in bombs.BOMBS}
 

@@ -3,16 +3,18 @@
     python tests/fuzz.py --seeds 0:5000 --out fuzz.jsonl
 
 Files are read in processes of their own, a stretch of seeds each, so that a crash costs one file. A file
-passes if it is read, or refused by an error of the package that repeats nothing of the patient, within
-5 seconds of processor time and 700 MB of memory (and a minute by the clock, which other work stretches).
-Seeds that do not pass are kept in `--failing`, one JSON object a line, and `--only FILE` runs those again.
-Exit code 1 if there are any.
+passes if it is read, or refused by an error of the package that repeats nothing of the patient, with nothing
+on stderr, within 5 seconds of processor time and 700 MB of memory (and a minute by the clock, which other
+work stretches). Seeds that do not pass are kept in `--failing`, one JSON object a line, and `--only FILE`
+runs those again. Exit code 1 if there are any.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -88,6 +90,7 @@ def try_seed(seed: int, use: Callable[[Radiograph], object] = look) -> Result:
         kind = case.kind
         del case
         _forget_peak()
+        printed = _printed_so_far()
         started, clock = time.process_time(), time.perf_counter()
         for source in list_images([path]).sources:
             try:
@@ -102,8 +105,17 @@ def try_seed(seed: int, use: Callable[[Radiograph], object] = look) -> Result:
             except Exception as error:  # noqa: BLE001
                 outcomes[f"FAILED: {type(error).__name__}: {error}"] += 1
         seconds, waited = time.process_time() - started, time.perf_counter() - clock
+        if _printed_so_far() > printed:
+            outcomes["FAILED: a library printed on stderr"] += 1
     worst = sorted(outcomes, key=lambda outcome: (not outcome.startswith("FAILED"), outcome))
     return Result(seed, kind, worst[0] if worst else "no film", reason, seconds, waited, _peak())
+
+
+def _printed_so_far() -> int:
+    """Bytes that this process has written to its stderr, where that is a file."""
+    sys.stderr.flush()
+    status = os.fstat(2)
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _forget_peak() -> None:
@@ -135,13 +147,19 @@ def try_seeds(seeds: Iterable[int], stretch: int = 250, *, graded: bool = False)
         part, waiting = waiting[:stretch], waiting[stretch:]
         done = 0
         command = [sys.executable, __file__, *(["--grade"] if graded else []), "--inside", *map(str, part)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed below, when the process has ended
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("{"):
                 done += 1
                 yield Result(**json.loads(line))
         code = process.wait()
+        errors.seek(0)
+        text = errors.read().decode(errors="replace")
+        errors.close()
+        if text:
+            print(text[:2000], file=sys.stderr, flush=True)
         if done < len(part):
             seed = part[done]
             words = f"FAILED: the process ended with {code}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import struct
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -132,3 +134,100 @@ def test_a_folder_that_may_not_be_entered_is_a_row_with_a_reason(film, tmp_path,
 
     monkeypatch.setattr(os, "scandir", refused)
     assert [source.file for source in list_images([tmp_path]).sources] == ["a.png", "locked"]
+
+
+def tarred(files, mode):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        link = tarfile.TarInfo("z.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("name", "mode"), [("a.tar", "w"), ("a.tar.gz", "w:gz"), ("a.tgz", "w:gz")])
+def test_tar_archives(film, tmp_path, name, mode):
+    long = "deep/" * 30 + "er.png"
+    (tmp_path / name).write_bytes(tarred({"001": film[1], "notes.txt": b"text", long: film[0]}, mode))
+    listing = list_images([tmp_path])
+    assert [s.file for s in listing.sources] == [f"{name}/001", f"{name}/{long}"]
+    assert listing.skipped == {"files that are no images": 1}
+    assert [s.read_bytes() for s in listing.sources] == [film[1], film[0]]
+
+
+def test_single_files_under_gzip(film, tmp_path):
+    (tmp_path / "film.dcm.gz").write_bytes(gzip.compress(film[1]))
+    (tmp_path / "contents.csv.gz").write_bytes(gzip.compress(b"a,b\n"))
+    (source,) = list_images([tmp_path]).sources
+    assert (source.file, source.read_bytes()) == ("film.dcm.gz/film.dcm", film[1])
+
+
+def test_tar_archives_in_a_zip(film, tmp_path):
+    packed = {
+        "0.C.2/488603.tar.gz": tarred({"001": film[1]}, "w:gz"),
+        "b.tar": tarred({"c.png": film[0]}, "w"),
+    }
+    (tmp_path / "oai.zip").write_bytes(zipped(packed))
+    sources = list_images([tmp_path]).sources
+    assert [s.file for s in sources] == ["oai.zip/0.C.2/488603.tar.gz/001", "oai.zip/b.tar/c.png"]
+    assert [s.read_bytes() for s in sources] == [film[1], film[0]]
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tar", "a.dcm.gz"])
+@pytest.mark.parametrize("keep", [5, 40, 600, 700])
+def test_cut_tar_archives_are_rows_with_a_reason(film, tmp_path, name, keep):
+    whole = {"a.tar.gz": tarred({"a.png": film[0]}, "w:gz"), "a.tar": tarred({"a.png": film[0]}, "w")}
+    (tmp_path / name).write_bytes(whole.get(name, gzip.compress(film[1]))[:keep])
+    sources = list_images([tmp_path]).sources
+    assert sources
+    for source in sources:
+        with pytest.raises(UnreadableImage):
+            read_bytes(source.read_bytes(), source.path)
+
+
+@pytest.mark.parametrize("size", [300 << 20, 40 << 20])
+def test_a_gzip_bomb_is_refused(tmp_path, size):
+    with gzip.open(tmp_path / "bomb.tar.gz", "wb", compresslevel=1) as file:
+        for _ in range(size >> 20):
+            file.write(bytes(1 << 20))
+    for source in list_images([tmp_path]).sources:
+        with pytest.raises(UnreadableImage):
+            read_bytes(source.read_bytes(), source.path)
+
+
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_either_slash_parts_folders(film, tmp_path, separator):
+    (tmp_path / "k.zip").write_bytes(zipped({separator.join(("val", "3", "9000001R.png")): film[0]}))
+    (source,) = list_images([tmp_path]).sources
+    assert source.parts == ("k.zip", "val", "3", "9000001R.png")
+    assert source.stem == "9000001R"
+
+
+@pytest.mark.parametrize(
+    ("flag", "method", "words"), [(1, 8, "encrypted"), (0, 9, "compressed"), (0, 14, "compressed")]
+)
+def test_members_that_cannot_be_inflated_say_to_unpack_them(film, tmp_path, flag, method, words):
+    data = bytearray(zipped({"a.png": film[0], "b.png": film[0]}))
+    for magic, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = data.find(magic)
+        data[place + at] |= flag
+        data[place + at + 2] = method
+    (tmp_path / "k.zip").write_bytes(bytes(data))
+    bad, good = list_images([tmp_path]).sources
+    with pytest.raises(UnreadableImage, match=f"{words}.*unpack it"):
+        bad.read_bytes()
+    assert good.read_bytes() == film[0]
+
+
+def test_an_archive_that_was_rewritten_is_read_anew_or_refused(film, tmp_path):
+    path = tmp_path / "k.zip"
+    path.write_bytes(zipped({"a.png": film[0]}))
+    (source,) = list_images([path]).sources
+    path.write_bytes(zipped({"other.png": film[0]}))
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(UnreadableImage, match="changed"):
+        source.read_bytes()

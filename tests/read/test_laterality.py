@@ -1,6 +1,7 @@
 import pytest
 
-from kellgren.read.laterality import decide_laterality, side_from_name
+from kellgren.errors import BadMetadata
+from kellgren.read.laterality import decide_laterality, side_from_name, side_word, stated_side
 from kellgren.read.radiograph import Laterality
 
 
@@ -20,6 +21,11 @@ from kellgren.read.radiograph import Laterality
         ("123_L_crop.png", "L"),
         ("KNEE RT AP.dcm", "R"),
         ("rknee.png", "R"),
+        ("MB00123L.dcm", "L"),
+        ("MB00123R_V0.png", "R"),
+        ("9000099_R.png", "R"),
+        ("KNEE LT.dcm", "L"),
+        ("1.2.840.7.L", "L"),
         ("Raster.png", None),
         ("normal.png", None),
         ("bilateral_right.png", None),
@@ -87,3 +93,30 @@ def test_the_users_word_decides_but_its_contradiction_with_a_tag_is_kept(known):
     laterality = decide_laterality(user="R", name="L", **known)
     assert (laterality.side, laterality.source) == ("R", "user")
     assert laterality.conflict
+
+
+@pytest.mark.parametrize(
+    ("words", "side"),
+    [
+        (("R", "r", "Right", "RIGHT", " RT ", "1", "1.0", "1: Right", "right knee"), "R"),
+        (("L", "l", "Left", "LEFT", "LT", "2", "2.0", "2: Left", "LKNEE"), "L"),
+        (("B", "both", "Bilateral"), "B"),
+        (("", "U", "3", "0", "unpaired", "rl", "leftright", None, "1.5"), None),
+    ],
+)
+def test_words_for_a_side(words, side):
+    assert {side_word(word) for word in words} == {side}
+
+
+def test_the_callers_word():
+    assert [stated_side(word) for word in ("left", "RT", None)] == ["L", "R", None]
+    for word in ("both", "north", ""):
+        with pytest.raises(BadMetadata, match="neither right nor left"):
+            stated_side(word)
+
+
+@pytest.mark.parametrize("tag", ["LEFT", "Left", "LT", "L"])
+def test_a_tag_in_words_contradicts_as_its_letter_does(tag):
+    assert decide_laterality(image_tag=tag, user="R").conflict == "the user says R, the laterality tag says L"
+    assert decide_laterality(series_tag=tag, image_tag="RIGHT").conflict
+    assert decide_laterality(image_tag=tag, name="R").conflict

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from films import dicom, knee, raster, write
 from kellgren.cli import app
 from kellgren.errors import BadMetadata
-from kellgren.read import Laterality, Spacing, Stated, read_bytes, read_metadata
+from kellgren.read import Laterality, Spacing, Stated, list_images, read_bytes, read_metadata
 
 FILM = dicom(knee(), ImageLaterality="R", ImagerPixelSpacing=[0.15, 0.15])
 BARE = raster((knee(top=255)).astype(np.uint8))
@@ -156,3 +156,31 @@ def test_grade_takes_the_table(tmp_path, examples):
     assert "a view of kind lateral" in two["reason"]
     twice = [*command, str(tmp_path / "out"), "--metadata", str(metadata), "--side", "R"]
     assert CliRunner().invoke(app, twice).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "row", "names"),
+    [
+        ("name", "a", ["a.png", "a.dcm"]),
+        ("name", "a.png", ["x/a.png", "y/a.png"]),
+        ("file", "DICOM/IM1", ["P1/DICOM/IM1", "P2/DICOM/IM1"]),
+        ("name", "1.2.840.7", ["p/1.2.840.7", "q/1.2.840.7"]),
+    ],
+)
+def test_a_row_that_fits_two_files_is_refused(tmp_path, key, row, names):
+    stated = read_metadata(table(tmp_path, f"{key},side\n{row},R\n"))
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(BARE)
+    sources = list_images([tmp_path / "in"]).sources
+    with pytest.raises(BadMetadata, match="line 2 fits two files"):
+        stated.check_sources(sources)
+    stated.check_sources(sources[:1])
+
+
+def test_the_end_of_a_uid_is_no_suffix(tmp_path):
+    stated = read_metadata(table(tmp_path, "name,side\n1.2.840.7,L\n1.2.840.8.1,R\nknee.v2,R\n"))
+    assert stated.key_of("in/1.2.840.7.1") is None
+    assert stated.key_of("in/1.2.840.8.1") == "1.2.840.8.1"
+    assert stated.key_of("in/1.2.840.8.1.dcm") == "1.2.840.8.1"
+    assert stated.key_of("in/knee.v2.PNG") == "knee.v2"

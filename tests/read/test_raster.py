@@ -204,3 +204,82 @@ def test_find_images_yields_everything_that_is_not_hidden_in_order(tmp_path):
     found = [source.file for source in list_images([tmp_path]).sources]
     assert found == ["b.png", "deep/IM000001", "empty.dcm"]
     assert list_images([tmp_path / "none.png"]).sources == (Source(tmp_path / "none.png", "none.png"),)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_come_back_to_the_stored_image(orientation):
+    stored = np.zeros((100, 160), np.uint8)
+    stored[20:40, 30:80] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    film = read_bytes(raster(stored, exif=exif), "film.png")
+    rows, columns = np.nonzero(film.pixels)
+    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    assert film.stored_box(tuple(float(v) for v in box)) == (30, 20, 80, 40)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_a_false_colour_image_is_flagged(kind):
+    smooth = np.add.outer(np.arange(120), np.arange(120)).astype(np.uint8)
+    full = np.full_like(smooth, 255)
+    rainbow = Image.merge("HSV", [Image.fromarray(part) for part in (smooth, full, full)]).convert("RGB")
+    assert "the image is in colour" in read_bytes(raster(rainbow, kind), "film").flags[0]
+    assert read_bytes(raster(Image.fromarray(smooth).convert("RGB"), kind), "film").flags == ()
+
+
+@pytest.mark.parametrize(("kind", "options"), [("JPEG2000", {}), ("TIFF", {"big_tiff": True}), ("TIFF", {})])
+@pytest.mark.parametrize("deep", [False, True])
+def test_further_kinds_are_read(kind, options, deep):
+    image = (GREY.astype(np.uint16) * 257) if deep else GREY
+    film = read_bytes(raster(image, kind, **options), "film")
+    assert film.format == kind
+    np.testing.assert_array_equal(film.pixels, image)
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"\x5c\x01\0\0" + bytes(340) + b"n+1\0", "NIfTI"),
+        (b"ObjectType = Image\n", "MetaImage"),
+        (b"GIF89a", "GIF"),
+        (b"BM", "BMP"),
+        (b"%PDF-1.7", "PDF"),
+        (b"001" + bytes(254) + b"ustar\x0000", "tar archive"),
+        (b"\x1f\x8b\x08", "gzip"),
+    ],
+)
+def test_kinds_that_are_not_read_are_named(head, words):
+    with pytest.raises(UnreadableImage, match=words):
+        read_bytes(head + bytes(600), "film")
+
+
+def test_a_photograph_of_a_phone_is_named_where_no_library_is(monkeypatch):
+    monkeypatch.setattr("kellgren.read.raster.find_spec", lambda _: None)
+    with pytest.raises(UnreadableImage, match=r"HEIC photograph.*save it as JPEG"):
+        read_bytes(b"\0\0\0\x18ftypheic" + bytes(500), "film")
+    monkeypatch.setattr("kellgren.read.raster.features.check", lambda _: False)
+    with pytest.raises(UnreadableImage, match=r"AVIF image.*save it as JPEG"):
+        read_bytes(b"\0\0\0\x18ftypavif" + bytes(500), "film")
+
+
+@pytest.mark.parametrize("quality", [50, 75, 95])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_most_damaged_jpegs_are_flagged(quality, progressive):
+    rng = np.random.default_rng(quality)
+    smooth = np.add.outer(np.arange(240), np.arange(240)) // 2 + rng.integers(0, 12, (240, 240))
+    data = raster(smooth.astype(np.uint8), "JPEG", quality=quality, progressive=progressive)
+    whole = read_bytes(data, "film")
+    assert whole.flags == ()
+    flagged = ruined = 0
+    for _ in range(40):
+        damaged = bytearray(data)
+        damaged[int(rng.integers(700, len(data) - 2))] ^= int(rng.integers(1, 256))
+        try:
+            film = read_bytes(bytes(damaged), "film")
+        except UnreadableImage:
+            continue
+        if film.pixels.shape == whole.pixels.shape and np.abs(film.pixels - whole.pixels).mean() > 3:
+            ruined += 1
+            flagged += bool(film.flags)
+    assert flagged >= 0.6 * ruined

@@ -251,7 +251,7 @@ def _inner_name(path: Path) -> str:
 
 
 def _inflated(file: IO[bytes], path: Path, max_bytes: int) -> IO[bytes]:
-    with gzip.GzipFile(fileobj=file) as packed:
+    with gzip.GzipFile(fileobj=file, mode="rb") as packed:
         inflated = spooled(packed, path, max_bytes)
     file.seek(0, 2)
     if inflated.tell() > max(RATIO_FROM, DEFAULT_ARCHIVE_LIMITS.max_ratio * file.tell()):

@@ -5,13 +5,16 @@ What they have to say of a damaged file is in that file's reason.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import cv2
+import PIL._imaging
 import pydicom  # noqa: F401 - sets the level of its logger on import: it must be silenced afterwards
 
 _LOCK = threading.Lock()
@@ -25,6 +28,23 @@ def libraries() -> None:
         logger.propagate = False
     warnings.filterwarnings("ignore", module=r"(pydicom|PIL)\b")
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    for path in _libtiffs():
+        with suppress(OSError, AttributeError):
+            library = ctypes.CDLL(str(path))  # the one that is loaded already
+            library.TIFFSetErrorHandler(None)
+            library.TIFFSetWarningHandler(None)
+
+
+def _libtiffs() -> set[Path]:
+    """Where Pillow's libtiff is loaded from; it prints a line for each error and each warning.
+
+    None on Windows, where it is part of Pillow itself.
+    """
+    maps = Path("/proc/self/maps")
+    if maps.exists():
+        lines = maps.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        return {Path(line[line.index("/") :]) for line in lines if "/libtiff" in line}
+    return set(Path(PIL._imaging.__file__).parent.glob(".dylibs/libtiff*"))
 
 
 @contextmanager
