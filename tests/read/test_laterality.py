@@ -1,6 +1,6 @@
 import pytest
 
-from kellgren.errors import BadMetadata
+from kellgren.errors import WrongUse
 from kellgren.read.laterality import decide_laterality, side_from_name, side_word, stated_side
 from kellgren.read.radiograph import Laterality
 
@@ -111,7 +111,7 @@ def test_words_for_a_side(words, side):
 def test_the_callers_word():
     assert [stated_side(word) for word in ("left", "RT", None)] == ["L", "R", None]
     for word in ("both", "north", ""):
-        with pytest.raises(BadMetadata, match="neither right nor left"):
+        with pytest.raises(WrongUse, match="neither right nor left"):
             stated_side(word)
 
 

@@ -148,7 +148,7 @@ def test_grade_takes_the_table(tmp_path, examples):
     command = ["grade", str(tmp_path / "one.png"), str(tmp_path / "two.png"), "--input", "crop", "--out"]
     result = CliRunner().invoke(app, [*command, str(tmp_path / "out"), "--metadata", str(metadata)])
     assert result.exit_code == 0, result.output
-    assert "2 of 2 files have a row; 1 rows are about no file" in result.output
+    assert "2 of 2 files have a row; 1 rows match no file" in result.output
     with (tmp_path / "out" / "grades.csv").open(encoding="utf-8", newline="") as file:
         one, two = csv.DictReader(file)
     assert (one["side"], one["side_source"]) == (two["side"], two["side_source"]) == ("R", "user")

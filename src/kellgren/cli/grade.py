@@ -109,6 +109,7 @@ def grade(
         terminal.say(listing.sentence())
     if stated:
         stated.check_sources(listing.sources)
+        grade_run.tell_matches(stated, [source.path for source in listing.sources])
     with contextlib.ExitStack() as stack:
         stack.enter_context(terminal.libraries_silenced())
         reader = stack.enter_context(contextlib.closing(grade_run.isolated_reader())) if isolate else None

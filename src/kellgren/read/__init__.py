@@ -75,7 +75,7 @@ def read(
         UnreadableImage: The file is missing, empty, too large, damaged, not an image, or compressed in a
             way that no installed decoder reads.
         NotAKnee: The file says itself that it is no plain radiograph (CT, MR, ...).
-        BadMetadata: `side` is neither right nor left.
+        WrongUse: `side` is neither right nor left.
     """
     path = Path(path)
     return read_bytes(load(path, limits), path, side=side, stated=stated, limits=limits)
@@ -104,7 +104,7 @@ def read_bytes(
     Raises:
         UnreadableImage: As for `read`.
         NotAKnee: As for `read`.
-        BadMetadata: As for `read`.
+        WrongUse: As for `read`.
     """
     path = Path(path)
     limits.check_bytes(len(data), path)

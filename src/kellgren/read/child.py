@@ -10,7 +10,7 @@ from typing import Final
 
 import cv2
 
-from kellgren.errors import BadMetadata, KellgrenError, NotAKnee
+from kellgren.errors import KellgrenError, NotAKnee, WrongUse
 from kellgren.read import Radiograph, read_bytes
 from kellgren.read.isolated import memory_can_be_limited
 from kellgren.read.messages import Failure, Ordered, receive_order, send_answer
@@ -102,8 +102,8 @@ def _answer(ordered: Ordered) -> Radiograph | Failure:
         return read_bytes(ordered.data, order.path, side=order.side, stated=order.stated, limits=order.limits)
     except NotAKnee as error:
         return Failure("NotAKnee", error.message, error.remedy)
-    except BadMetadata as error:
-        return Failure("BadMetadata", error.message, error.remedy)
+    except WrongUse as error:
+        return Failure("WrongUse", error.message, error.remedy)
     except KellgrenError as error:
         return Failure("UnreadableImage", error.message, error.remedy)
     except MemoryError:

@@ -24,8 +24,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from kellgren.errors import BadMetadata, NotAKnee, UnreadableImage, printable
+from kellgren.errors import NotAKnee, UnreadableImage, WrongUse, printable
 from kellgren.read.frames import EXPENDABLE
+from kellgren.read.laterality import stated_side
 from kellgren.read.limits import DEFAULT_LIMITS, Limits
 from kellgren.read.messages import Failure, Order, receive_answer, send_order
 from kellgren.read.metadata import NOTHING_STATED, Stated
@@ -90,10 +91,11 @@ class IsolatedReader:
         Raises:
             UnreadableImage: As there, and where the child crashed, took too long, or too much memory.
             NotAKnee: As there.
-            BadMetadata: As there.
+            WrongUse: As there.
         """
         path = Path(path)
         limits.check_bytes(len(data), path)
+        stated = replace(stated, side=stated_side(stated.side))
         order = Order(printable(str(path)), side, stated, limits, self._seconds, len(data))
         child = self._child()
         talk = _Talk(child, order, data, path)
@@ -114,7 +116,7 @@ class IsolatedReader:
         self._idle.put(child)
         if isinstance(answer, Radiograph):
             return answer
-        kinds = {kind.__name__: kind for kind in (UnreadableImage, NotAKnee, BadMetadata)}
+        kinds = {kind.__name__: kind for kind in (UnreadableImage, NotAKnee, WrongUse)}
         raise kinds[answer.error](answer.message, path=path, remedy=answer.remedy)
 
     def _child(self) -> _Child:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
-from kellgren.errors import BadMetadata
+from kellgren.errors import WrongUse
 from kellgren.read.names import image_stem
 from kellgren.read.radiograph import Laterality
 from kellgren.vocabulary import Side
@@ -56,13 +56,13 @@ def stated_side(text: str | None) -> Side | None:
     """Read the side that a caller states for one knee.
 
     Raises:
-        BadMetadata: It is neither right nor left.
+        WrongUse: It is neither right nor left.
     """
     if text is None:
         return None
     side = side_word(text)
     if side is None or side == "B":
-        raise BadMetadata(f"the side {text!r} is neither right nor left", remedy="use R or L")
+        raise WrongUse(f"the side {text!r} is neither right nor left", remedy="use R or L")
     return side
 
 

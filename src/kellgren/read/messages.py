@@ -57,7 +57,7 @@ class Failure:
         remedy: Its remedy.
     """
 
-    error: Literal["UnreadableImage", "NotAKnee", "BadMetadata"]
+    error: Literal["UnreadableImage", "NotAKnee", "WrongUse"]
     message: str
     remedy: str | None
 
