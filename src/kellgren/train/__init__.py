@@ -4,6 +4,6 @@ What all kinds share, in the order of a run: `documents` and `kinds` (a recipe f
 `run` (what a run is made of, its folds), `clone` (its own copy of the program), `folder` (what its folder
 holds: record and log), `hardware` and `distributed` (the machine, and processes that share a training),
 `session` (epoch by epoch, resumable), `optimiser`, `checkpoint` (weights in files), `graph` (a network as
-ONNX), `card` (what every bundle's card says). A kind is a room: `graders`, `localiser`, `contour`, each with a
+ONNX), `card` (what every bundle's card says). A kind is a room, `graders`, `localiser`, `contour`, with a
 recipe, a network, its stages of training and its export.
 """
