@@ -541,8 +541,13 @@ def write(card: Card, path: Path) -> None:
 def explain(error: ValidationError) -> str:
     """The first thing that is wrong with a card, naming the key."""
     first = error.errors(include_url=False)[0]
-    place = ".".join(str(key)[:40] for key in first["loc"])
-    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    place = ".".join(str(key)[:40] for key in first["loc"] if key != "[key]")
+    message = (
+        first["msg"]
+        .removeprefix("Value error, ")
+        .replace("Input should", "should")
+        .replace("String should", "should")
+    )
     if first["type"] == "missing":
         return f"the card has no {place!r}"
     if not place:
