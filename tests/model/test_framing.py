@@ -70,7 +70,10 @@ def test_a_view_is_what_its_steps_show(lines, view):
 
 def test_a_joint_may_be_equalised_but_not_halved():
     framing.check_view("joint", steps.parse([CLAHE]))
-    framing.check_view("main_joint", steps.parse([CLAHE]))
+    band = {"step": "region", "top": 0.25, "left": 0.0, "height": 0.5, "width": 1.0}
+    framing.check_view("main_joint", steps.parse([CLAHE, band]))
+    with pytest.raises(ValueError, match="no region"):
+        framing.check_view("main_joint", steps.parse([CLAHE]))
     for view in ("joint", "main_joint"):
         with pytest.raises(ValueError, match="left_patch"):
             framing.check_view(view, steps.parse([PATCH_LEFT]))

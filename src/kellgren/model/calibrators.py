@@ -1,4 +1,4 @@
-"""From logits to probabilities that can be believed.
+"""From logits to calibrated probabilities.
 
 Temperature scaling (Guo et al., ICML 2017) has one number per task: how sure a network may be. Dirichlet
 calibration (Kull et al., NeurIPS 2019) has a matrix and a bias: also which grades it takes for which.
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from kellgren.vocabulary import FloatArray
 
 NEVER: Final = 1e-12
-"""Probability of what is held impossible: divided by a large temperature, its logarithm must stay finite."""
+"""Least probability: its logarithm, divided by a temperature, must stay finite."""
 
 RARE: Final = 1e-6
 """Probability below which a Dirichlet map tells nothing apart: it is fitted on hundreds of knees and must not

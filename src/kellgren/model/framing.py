@@ -17,10 +17,10 @@ from kellgren.vocabulary import FloatArray, Grey
 Level = TypeVar("Level", bound=np.generic)
 
 View = Literal["joint", "main_joint", "left_patch", "right_patch", "clahe", "film", "window"]
-"""What an input shows. `joint`: the crop as it was located, or a fixed part of it. `main_joint`: what
-`main_joint` cuts out of the crop by the key points that come with it. `left_patch`, `right_patch`: one
-half of the joint as the network sees it, a left knee mirrored first where the side convention says so.
-`clahe`: the joint, locally equalised, beside a plain one. `film` and `window`: a localiser's two levels."""
+"""What an input shows. `joint`: the crop as it was located, or a fixed part of it. `main_joint`: the band
+around the joint space, which step `region` cuts. `left_patch`, `right_patch`: one half of the joint as the
+network sees it, a left knee mirrored first where the side convention says so. `clahe`: the joint, locally
+equalised, beside a plain one. `film` and `window`: a localiser's two levels."""
 
 HEIGHT_BEYOND: Final = 0.2
 """What Wang et al. add above and below the outermost key points, in joint widths."""
@@ -101,6 +101,8 @@ def check_view(view: View, steps: Sequence[Step]) -> None:
     elif view in ("joint", "main_joint"):
         if shown.endswith("patch"):
             raise ValueError(f"the view is {view}, but the steps cut out a {shown}")
+        if view == "main_joint" and all(step.step != "region" for step in steps):
+            raise ValueError("the view is main_joint, but no region is cut out of the crop")
     elif view != shown:
         raise ValueError(f"the view is {view}, but the steps show {shown}")
 

@@ -1,4 +1,4 @@
-"""A bundle at work: crop in, calibrated probabilities out. Numpy and onnxruntime only."""
+"""Prediction with a bundle: crop in, calibrated probabilities out. NumPy and onnxruntime only."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Model:
     def explains(self) -> bool:
         """Whether the bundle has class activation maps.
 
-        A network has them with a `maps_` output a task, an ensemble if a member that grades KL has.
+        A network has them if it has one `maps_` output per task, an ensemble if a member that grades KL does.
         """
         if self.members:
             return any(member.explains and "KL" in member.card.tasks for member in self.members)

@@ -1,4 +1,4 @@
-"""Test-time looks: one crop seen several times, so that the answer does not hang on how it was cut.
+"""Test-time augmentation: one crop seen several times, so that the answer does not depend on how it was cut.
 
 A grade near a border changes with the framing: two cuts of one film, a fiftieth of the side apart, disagree
 in one knee of nine. The mean over a few framings is nearly the same for both.
@@ -49,7 +49,7 @@ FRAMINGS: Final = (
     (0.95, 0.0, -0.02),
     (1.05, -0.02, 0.0),
 )
-"""Size, right and down of the other framings: as far from the plain one as the localiser is off."""
+"""Size, right and down of the other framings: as far from the plain one as the localiser usually errs."""
 
 TestTimeLook = Literal["flip", "framing"]
 """What a card's `tta` may list. `flip`: mirrored as well. `framing`: `FRAMINGS` too."""

@@ -1,4 +1,4 @@
-"""Joining the voices of an ensemble from their probabilities (Pi 2023: hard, soft and mixed voting)."""
+"""Combine the probabilities of an ensemble's members (Pi 2023: hard, soft and mixed voting)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kellgren.vocabulary import FloatArray
 
 
 def join(voices: Sequence[FloatArray], weights: Sequence[float], vote: Vote) -> FloatArray:
-    """One distribution from several.
+    """Combine several distributions into one.
 
     `soft` is the weighted mean of the probabilities. `hard` is each grade's weighted share of votes
     (ties fall to the smallest grade when the most probable is decided). `mixed` is the share of votes
@@ -19,7 +19,7 @@ def join(voices: Sequence[FloatArray], weights: Sequence[float], vote: Vote) -> 
 
     Args:
         voices: Members' probabilities, each (N, C).
-        weights: One positive weight a member.
+        weights: One positive weight per member.
         vote: `soft`, `hard` or `mixed`.
 
     Returns:
