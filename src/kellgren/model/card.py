@@ -163,7 +163,7 @@ class Refer(Part):
 class OutOfDistribution(Part):
     """Largest distance from ordinary inputs (see `kellgren.model.ood`)."""
 
-    threshold: Amount
+    threshold: Annotated[float, Field(ge=0)]  # of few knees that look alike it has any size
 
 
 class CalibrationFigures(Part):
