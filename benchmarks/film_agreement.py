@@ -20,7 +20,7 @@ import numpy as np
 
 import kellgren
 from kellgren import data, locate
-from kellgren.evaluate.intervals import bootstrap, percentile_interval
+from kellgren.evaluate.statistics import bootstrap, percentile_interval
 from kellgren.locate import boxes
 from kellgren.parallel import processors
 from kellgren.train.contour.crops import TABLE, read_table

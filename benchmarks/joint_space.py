@@ -23,7 +23,7 @@ import numpy.typing as npt
 from kellgren import data
 from kellgren.errors import NotAKnee
 from kellgren.evaluate.discrimination import rank, weighted_auc
-from kellgren.evaluate.intervals import bootstrap, percentile_interval
+from kellgren.evaluate.statistics import bootstrap, percentile_interval
 from kellgren.measure import FEMUR_POINTS, KEY_POINTS, JointSpace, joint_space, load, measure, refine
 from kellgren.measure.frame import smooth
 from kellgren.model import steps

@@ -32,7 +32,7 @@ import onnxruntime as ort
 from kellgren import data, locate
 from kellgren.data.films import load_films
 from kellgren.evaluate.detection import FilmResult, figures, judge
-from kellgren.evaluate.intervals import bootstrap, percentile_interval
+from kellgren.evaluate.statistics import bootstrap, percentile_interval
 from kellgren.read import read_bytes
 from kellgren.standardise import standardise
 from kellgren.train.localiser import films

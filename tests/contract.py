@@ -7,7 +7,7 @@ import csv
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from kellgren.schemas import NAMES, load_schema, typed_row
+from kellgren.report.schema import NAMES, load_schema, typed_row
 
 REGISTRY = Registry().with_resources(
     [(load_schema(n)["$id"], Resource.from_contents(load_schema(n))) for n in NAMES]

@@ -24,10 +24,11 @@ import pytest
 import typer
 import yaml
 
-from kellgren import __version__, errors, schemas
+from kellgren import __version__, errors
 from kellgren.cli import app
 from kellgren.model import steps
 from kellgren.read import DEFAULT_LIMITS
+from kellgren.report import schema as schemas
 from kellgren.report.table import columns
 from kellgren.vocabulary import TASKS
 

@@ -13,7 +13,7 @@ from kellgren.calibrate.calibrators import (
     fit_temperature,
 )
 from kellgren.errors import BadDataset
-from kellgren.evaluate.calibration_error import nll
+from kellgren.evaluate.metrics import nll
 from kellgren.model.calibrators import RARE, Dirichlet, Temperature, log_probabilities, softmax
 from logits_samples import logits, simulated, unhurried
 

@@ -10,7 +10,7 @@ pytest.importorskip("matplotlib")
 import stub_bundle
 from kellgren import data
 from kellgren.errors import BadDataset, BadRecipe
-from kellgren.evaluate import discrimination, evaluation, heat, roc
+from kellgren.evaluate import discrimination, evaluation, heat, plots
 from kellgren.grade.grader import Grader
 from kellgren.model import bundle
 from kellgren.model.predict import Model
@@ -140,7 +140,7 @@ def test_evidence_is_against_the_mean_of_the_other_grades(stub, phantom_set, mon
 def test_a_mirrored_knee_is_seen_where_it_was_before_the_mirror(tmp_path, stub_session, phantom_set, side):
     """Only the lateral half is looked at: left in a right knee, right in a left one."""
     half = [{"step": "patch", "part": "left"}, {"step": "resize", "height": 64, "width": 64}]
-    entry = {**stub_bundle.CARD["inputs"][0], "steps": half}
+    entry = {**stub_bundle.CARD["inputs"][0], "view": "left_patch", "steps": half}
     folder = stub_bundle.write_bundle(tmp_path / "half", card(inputs=[entry]))
     grader = Grader(bundle.load(folder), localiser=CropsOnly(), threads=1)
     seen = heat._see(grader, next(knee for knee in data.load(phantom_set) if knee.side == side))
@@ -245,7 +245,7 @@ def test_the_area_under_a_curve_is_the_auc():
     rng = np.random.default_rng(5)
     scores = rng.integers(0, 6, 60).astype(float)  # many ties
     positive = scores + rng.normal(0, 2, 60) > 3
-    alarms, hits = roc.curve(scores, positive)
+    alarms, hits = discrimination.roc_curve(scores, positive)
     assert area_under(hits, alarms) == pytest.approx(discrimination.auc(scores, positive))
     assert (alarms[0], hits[0], alarms[-1], hits[-1]) == (0, 0, 1, 1)
 
@@ -257,7 +257,7 @@ def test_the_mean_curve_has_the_mean_area():
     truth = rng.integers(0, 4, 300)  # nobody has KL 4
     p = rng.dirichlet(np.ones(5), 300) + 0.4 * np.eye(5)[truth]
     axes = Figure().add_subplot()
-    roc.draw_roc(axes, p / p.sum(axis=1, keepdims=True), truth)
+    plots.draw_roc(axes, p / p.sum(axis=1, keepdims=True), truth)
     labels = {line.get_label(): line for line in axes.lines}
     [mean] = [label for label in labels if label.startswith("mean")]
     area = np.nanmean(discrimination.auc_per_grade(p / p.sum(axis=1, keepdims=True), truth))

@@ -8,9 +8,8 @@ from hypothesis.extra import numpy as hnp
 from sklearn import metrics as reference
 
 from kellgren.errors import BadDataset
-from kellgren.evaluate import calibration_error as calibration
 from kellgren.evaluate import discrimination, metrics
-from kellgren.evaluate.assemble import OF_CONFUSION, PER_GRADE, assemble_metrics, task_sample
+from kellgren.evaluate.task_metrics import OF_CONFUSION, PER_GRADE, assemble_metrics, task_sample
 
 # A busy machine is no failure.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -207,17 +206,17 @@ def test_ece_by_hand():
     # Bins of 1/15: .95 and 1.0 share the last (mean .975, accuracy .5), .5 lies alone and is right.
     confidence, correct = np.array([0.95, 1.0, 0.5]), np.array([1.0, 0.0, 1.0])
     expected = (2 * abs(0.5 - 0.975) + abs(1 - 0.5)) / 3
-    assert calibration.expected_calibration_error(confidence, correct) == pytest.approx(expected)
+    assert metrics.expected_calibration_error(confidence, correct) == pytest.approx(expected)
 
 
 def test_bins_hold_their_upper_edge():
-    members = calibration.bin_members(np.array([0.0, 1 / 15, 1 / 15 + 1e-9, 1.0, 1.0 + 1e-12]))
+    members = metrics.bin_members(np.array([0.0, 1 / 15, 1 / 15 + 1e-9, 1.0, 1.0 + 1e-12]))
     assert members.argmax(axis=1).tolist() == [0, 0, 1, 14, 14]
     assert (members.sum(axis=1) == 1).all()
 
 
 def test_top1_is_about_the_most_probable_grade():
-    confidence, correct = calibration.top1(np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]]), np.array([1, 2]))
+    confidence, correct = metrics.top1(np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]]), np.array([1, 2]))
     assert confidence.tolist() == [0.5, 0.6]
     assert correct.tolist() == [1.0, 0.0]
 
@@ -225,30 +224,30 @@ def test_top1_is_about_the_most_probable_grade():
 def test_calibration_null_is_passed_by_a_calibrated_model_19_times_in_20():
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.3, 1.0, 300)
-    bound = calibration.null_calibration_error(confidence, draws=4000, seed=1)
-    assert bound == calibration.null_calibration_error(confidence, draws=4000, seed=1)
+    bound = metrics.null_calibration_error(confidence, draws=4000, seed=1)
+    assert bound == metrics.null_calibration_error(confidence, draws=4000, seed=1)
     errors = [
-        calibration.expected_calibration_error(confidence, (rng.random(300) < confidence).astype(float))
+        metrics.expected_calibration_error(confidence, (rng.random(300) < confidence).astype(float))
         for _ in range(2000)
     ]
     assert np.mean(np.array(errors) > bound) == pytest.approx(0.05, abs=0.02)
     boastful = (rng.random(300) < confidence - 0.25).astype(float)
-    assert calibration.expected_calibration_error(confidence, boastful) > bound
+    assert metrics.expected_calibration_error(confidence, boastful) > bound
 
 
 @pytest.mark.parametrize("classes", [2, 4, 5])
 def test_nll_and_brier_agree_with_scikit_learn(classes):
     truth, _, p = sample(5, classes=classes)
     labels = list(range(classes))
-    assert calibration.nll(p, truth) == pytest.approx(reference.log_loss(truth, p, labels=labels))
+    assert metrics.nll(p, truth) == pytest.approx(reference.log_loss(truth, p, labels=labels))
     by_hand = np.mean([sum((p[i, k] - (truth[i] == k)) ** 2 for k in labels) for i in range(len(truth))])
-    assert calibration.brier(p, truth) == pytest.approx(by_hand)
+    assert metrics.brier(p, truth) == pytest.approx(by_hand)
     if classes == 2:
-        assert calibration.brier(p, truth) == pytest.approx(2 * reference.brier_score_loss(truth, p[:, 1]))
+        assert metrics.brier(p, truth) == pytest.approx(2 * reference.brier_score_loss(truth, p[:, 1]))
 
 
 def test_nll_of_a_certain_error_is_finite():
-    assert calibration.nll(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(36.04, abs=0.01)
+    assert metrics.nll(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(36.04, abs=0.01)
 
 
 # --- metrics.json ----------------------------------------------------------------------------------------
@@ -281,11 +280,9 @@ def test_assembled_values_are_those_of_the_plain_functions():
     assert kl["auc_macro"]["value"] == pytest.approx(
         reference.roc_auc_score(truth, p, multi_class="ovr", average="macro")
     )
-    assert kl["nll"]["value"] == pytest.approx(calibration.nll(p, truth))
-    assert kl["brier"]["value"] == pytest.approx(calibration.brier(p, truth))
-    assert kl["ece"]["value"] == pytest.approx(
-        calibration.expected_calibration_error(*calibration.top1(p, truth))
-    )
+    assert kl["nll"]["value"] == pytest.approx(metrics.nll(p, truth))
+    assert kl["brier"]["value"] == pytest.approx(metrics.brier(p, truth))
+    assert kl["ece"]["value"] == pytest.approx(metrics.expected_calibration_error(*metrics.top1(p, truth)))
 
 
 def test_missing_readings_are_dropped_not_grade_0():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from kellgren.schemas import load_schema, typed_row
+from kellgren.report.schema import load_schema, typed_row
 from kellgren.simulate import draw_film, simulate_films
 from kellgren.simulate.anatomy import build_anatomy, draw_parameters
 from kellgren.simulate.curves import gap

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.train
 pytest.importorskip("yaml")
 
 from kellgren.errors import BadDataset  # noqa: E402 - after the check that yaml is there
-from kellgren.schemas import load_example, load_schema  # noqa: E402
+from kellgren.report.schema import load_example, load_schema  # noqa: E402
 from kellgren.study import records  # noqa: E402
 
 DOCUMENTS = {"study": records.Study, "table": records.Table, "cost": records.Cost}

@@ -17,7 +17,6 @@ import numpy.typing as npt
 from kellgren.calibrate.calibrators import Fit, cross_fitted_probabilities, fit_dirichlet, fit_temperature
 from kellgren.calibrate.thresholds import fit_interval_threshold
 from kellgren.data import DataSet
-from kellgren.evaluate import calibration_error as ce
 from kellgren.evaluate import metrics
 from kellgren.model.calibrators import Calibrator, Method, Temperature, log_probabilities, softmax
 from kellgren.model.card import (
@@ -261,10 +260,10 @@ def _calibration_figures(
 ) -> CalibrationFigures:
     plain = softmax(logits)
     return CalibrationFigures(
-        nll_before=round(ce.nll(plain, truth), 4),
-        nll=round(ce.nll(calibrated, truth), 4),
-        ece_before=round(ce.expected_calibration_error(*ce.top1(plain, truth)), 4),
-        ece=round(ce.expected_calibration_error(*ce.top1(calibrated, truth)), 4),
+        nll_before=round(metrics.nll(plain, truth), 4),
+        nll=round(metrics.nll(calibrated, truth), 4),
+        ece_before=round(metrics.expected_calibration_error(*metrics.top1(plain, truth)), 4),
+        ece=round(metrics.expected_calibration_error(*metrics.top1(calibrated, truth)), 4),
     )
 
 

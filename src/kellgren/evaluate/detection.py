@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from kellgren.evaluate.intervals import Estimate, bootstrap, percentile_interval
+from kellgren.evaluate.statistics import Estimate, bootstrap, percentile_interval
 from kellgren.locate import boxes as box
 from kellgren.vocabulary import FloatArray
 

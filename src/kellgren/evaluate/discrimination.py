@@ -1,4 +1,4 @@
-"""How well scores rank knees: the area under the ROC curve, exact with ties and with integer weights."""
+"""How well scores rank knees: the ROC curve and the area under it, exact with ties and with weights."""
 
 from __future__ import annotations
 
@@ -96,3 +96,19 @@ def auc_per_grade(probabilities: FloatArray, truth: npt.NDArray[np.integer[Any]]
         (C,) values 0 .. 1, nan for a grade that no knee, or every knee, was read as.
     """
     return np.array([auc(probabilities[:, k], truth == k) for k in range(probabilities.shape[1])])
+
+
+def roc_curve(scores: FloatArray, positive: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+    """One ROC curve, whose area by trapezia is the AUC: knees of equal score make one slanted step.
+
+    Args:
+        scores: (N,) larger for positive.
+        positive: (N,) with both kinds.
+
+    Returns:
+        False and true positive rate, (K,) each, from 0 to 1.
+    """
+    order = np.argsort(-scores, kind="stable")
+    last = np.r_[np.diff(scores[order]) != 0, True]
+    hits, alarms = np.cumsum(positive[order])[last], np.cumsum(~positive[order])[last]
+    return np.r_[0.0, alarms / alarms[-1]], np.r_[0.0, hits / hits[-1]]

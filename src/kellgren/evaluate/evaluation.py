@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from kellgren.data import DataSet, Knee
 from kellgren.errors import BadDataset, NotAKnee, UnreadableImage
-from kellgren.evaluate.assemble import assemble_metrics
+from kellgren.evaluate.task_metrics import assemble_metrics
 from kellgren.grade.assessment import Assessment
 from kellgren.grade.grader import Grader
 from kellgren.parallel import in_order

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from kellgren.errors import MissingExtra
-from kellgren.evaluate.discrimination import auc
+from kellgren.evaluate.discrimination import auc, auc_per_grade, roc_curve
 from kellgren.evaluate.evaluation import Evaluation
-from kellgren.evaluate.roc import curve, draw_roc
 from kellgren.grade.grader import Grader
-from kellgren.vocabulary import TASKS
+from kellgren.vocabulary import TASKS, FloatArray, IntArray
 
 try:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 except ImportError as error:
     raise MissingExtra("study", "drawing figures") from error
 
 _BLUE, _GREY = "#2f6da3", "#9aa5b1"
+_COLOURS: Final = (_BLUE, "#b5533c", "#4f8a5b", "#8a6bb0", "#c29a3a")
 
 
 def draw(evaluation: Evaluation, grader: Grader, folder: Path) -> list[Path]:
@@ -109,8 +110,32 @@ def _roc(evaluation: Evaluation, title: str) -> Figure:
         if 0 < positive.sum() < len(positive):
             scores = probabilities[:, grade:].sum(axis=1)
             label = f"KL >= {grade}: {auc(scores, positive):.3f}"
-            above.plot(*curve(scores, positive), color=colour, label=label)
+            above.plot(*roc_curve(scores, positive), color=colour, label=label)
     for axes in (single, above):
         axes.set(xlabel="false positive rate", ylabel="true positive rate")
         axes.legend(loc="lower right", title="AUC")
     return figure
+
+
+def draw_roc(axes: Axes, probabilities: FloatArray, truth: IntArray) -> None:
+    """Draw each grade against the others, and the mean of the curves at equal false positive rate.
+
+    Args:
+        axes: Where; labels have the AUC, the mean's the mean AUC.
+        probabilities: (N, C).
+        truth: (N,) read grades; one that no knee, or every knee, was read as has no curve.
+    """
+    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8)
+    areas = auc_per_grade(probabilities, truth)
+    if np.isnan(areas).all():
+        return
+    grid = np.linspace(0, 1, 501)
+    heights = []
+    for grade in np.flatnonzero(~np.isnan(areas)):
+        alarms, hits = roc_curve(probabilities[:, grade], truth == grade)
+        heights.append(np.interp(grid, alarms, hits))
+        label = f"KL {grade}: {areas[grade]:.3f}"
+        axes.plot(alarms, hits, color=_COLOURS[grade], linewidth=1.2, label=label)
+    mean = np.r_[0.0, np.mean(heights, axis=0)]
+    label = f"mean: {np.nanmean(areas):.3f}"
+    axes.plot(np.r_[0.0, grid], mean, color="black", linewidth=1.4, linestyle="--", label=label)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren.evaluate import metrics
-from kellgren.evaluate.intervals import DRAWS, SEED, Estimate, bootstrap, percentile_interval
+from kellgren.evaluate.statistics import DRAWS, SEED, Estimate, bootstrap, percentile_interval
 from kellgren.vocabulary import KL, MISSING, FloatArray, IntArray
 
 FIGURES: Final = {

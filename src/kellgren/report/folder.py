@@ -17,8 +17,8 @@ from typing import Final
 
 from kellgren.errors import WrongUse
 from kellgren.report.record import RUN, Key, Ledger, RunRecord, read_record
+from kellgren.report.schema import typed_row
 from kellgren.report.table import Row, cell_text, csv_line
-from kellgren.schemas import typed_row
 from kellgren.writing import Lines, make_folder, write_text
 
 TABLE: Final = "grades.csv"

@@ -8,7 +8,7 @@ from typing import Final
 
 from kellgren.errors import BadRecipe, nearest
 from kellgren.evaluate import metrics
-from kellgren.evaluate.assemble import OF_CONFUSION, PER_GRADE
+from kellgren.evaluate.task_metrics import OF_CONFUSION, PER_GRADE
 from kellgren.vocabulary import TASKS, FloatArray
 
 OF_TASK: Final = (*OF_CONFUSION, "auc_macro", "ece", "brier", "nll")
@@ -62,7 +62,7 @@ class Figure:
         return " ".join(words)
 
     def of(self, values: Mapping[str, FloatArray]) -> FloatArray:
-        """(b,) this figure, from all of its task as `kellgren.evaluate.assemble.statistics` gives them."""
+        """(b,) this figure, out of all that `evaluate.task_metrics.statistics` gives of its task."""
         found = values[self.name]
         if self.grade is None:
             return found

@@ -13,7 +13,7 @@ from kellgren.data import DataSet
 from kellgren.errors import BadDataset, MissingExtra
 from kellgren.evaluate import heat, metrics
 from kellgren.evaluate.evaluation import TEST_SPLITS
-from kellgren.evaluate.roc import draw_roc
+from kellgren.evaluate.plots import draw_roc
 from kellgren.grade.grader import Grader
 from kellgren.model import bundle as bundles
 from kellgren.study import cells, figures, predictions, records

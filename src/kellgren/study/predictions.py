@@ -15,7 +15,7 @@ import numpy.typing as npt
 from kellgren._version import __version__
 from kellgren.data import DataSet
 from kellgren.errors import BadDataset
-from kellgren.evaluate.assemble import TaskSample, assemble_metrics, task_sample
+from kellgren.evaluate.task_metrics import TaskSample, assemble_metrics, task_sample
 from kellgren.model.calibrators import softmax
 from kellgren.model.decision import decide
 from kellgren.report.table import Row, columns, write_table

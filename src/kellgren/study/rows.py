@@ -10,10 +10,9 @@ from typing import Final
 import numpy as np
 
 from kellgren.errors import BadDataset
-from kellgren.evaluate.assemble import OF_CONFUSION, PER_GRADE, TaskSample, statistics
-from kellgren.evaluate.comparison import bootstrap_p, mcnemar
-from kellgren.evaluate.intervals import DRAWS, SEED, bootstrap, percentile_interval
 from kellgren.evaluate.reweighted import reweighted
+from kellgren.evaluate.statistics import DRAWS, SEED, bootstrap, bootstrap_p, mcnemar, percentile_interval
+from kellgren.evaluate.task_metrics import OF_CONFUSION, PER_GRADE, TaskSample, statistics
 from kellgren.study import cells, figures, predictions, records, voting
 from kellgren.study.figures import Figure
 from kellgren.study.plan import Row
@@ -258,7 +257,7 @@ def _figures(
 
 
 def _of_confusion(sample: TaskSample) -> Callable[[FloatArray], dict[str, FloatArray]]:
-    """As `kellgren.evaluate.assemble.statistics`, of what a confusion matrix gives: no knees are ranked."""
+    """As `evaluate.task_metrics.statistics`, of what a confusion matrix gives: no knees are ranked."""
     classes = sample.classes
     per_patient = np.zeros((sample.patients, classes * classes))
     np.add.at(per_patient, (sample.patient, sample.truth * classes + sample.decided), 1.0)

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from kellgren.errors import BadDataset
-from kellgren.evaluate.intervals import DRAWS
+from kellgren.evaluate.statistics import DRAWS
 from kellgren.study import cells, figures, gradient_share, markdown, records, rows
 from kellgren.study.figures import Figure
 from kellgren.study.plan import Printed

@@ -7,7 +7,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kellgren.evaluate import calibration_error
 from kellgren.evaluate import metrics as measures
 from kellgren.model.calibrators import softmax
 from kellgren.model.decision import decide
@@ -54,7 +53,7 @@ def metrics(net: KneeNet, crops: batches.Crops, recipe: Recipe, hardware: Hardwa
         values[f"{task}_qwk"] = float(measures.qwk(confusion))
         if task == "KL":
             values["KL_accuracy_pm1"] = float(measures.accuracy_pm1(confusion))
-            values["KL_nll"] = calibration_error.nll(probabilities, truth[read])
+            values["KL_nll"] = measures.nll(probabilities, truth[read])
     main = max(recipe.tasks, key=lambda task: recipe.tasks[task])
     score = (values.get(f"{main}_accuracy", 0.0) + values.get(f"{main}_qwk", 0.0)) / 2
     values["score"] = float(np.nan_to_num(score))  # kappa of a single grade is not a number

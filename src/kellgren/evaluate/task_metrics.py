@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren.errors import BadDataset
-from kellgren.evaluate import calibration_error, metrics
+from kellgren.evaluate import metrics
 from kellgren.evaluate.discrimination import rank, weighted_auc
-from kellgren.evaluate.intervals import DRAWS, SEED, Estimate, bootstrap, percentile_interval
+from kellgren.evaluate.statistics import DRAWS, SEED, Estimate, bootstrap, percentile_interval
 from kellgren.vocabulary import KL, MISSING, FloatArray, IntArray
 
 OF_CONFUSION: Final[dict[str, Callable[[FloatArray], FloatArray]]] = {
@@ -124,13 +124,13 @@ def _sums_per_patient(sample: TaskSample) -> FloatArray:
         error, log loss, number of knees.
     """
     p, truth, classes = sample.probabilities, sample.truth, sample.classes
-    confidence, correct = calibration_error.top1(p, truth)
+    confidence, correct = metrics.top1(p, truth)
     per_knee = np.column_stack(
         [
             np.eye(classes * classes)[truth * classes + sample.decided],
-            calibration_error.bin_members(confidence) * (correct - confidence)[:, None],
-            calibration_error.squared_errors(p, truth),
-            calibration_error.log_losses(p, truth),
+            metrics.bin_members(confidence) * (correct - confidence)[:, None],
+            metrics.squared_errors(p, truth),
+            metrics.log_losses(p, truth),
             np.ones(len(truth)),
         ]
     )
@@ -217,14 +217,14 @@ def task_metrics(task: str, sample: TaskSample, *, draws: int = DRAWS, seed: int
         JSON-ready figures; undefined ones are None.
     """
     figures = estimates(sample, thresholds=(2, 3) if task == KL.name else (), draws=draws, seed=seed)
-    confidence, _ = calibration_error.top1(sample.probabilities, sample.truth)
+    confidence, _ = metrics.top1(sample.probabilities, sample.truth)
     return {
         "n": len(sample.truth),
         **{
             name: [grade.to_json() for grade in figure] if isinstance(figure, list) else figure.to_json()
             for name, figure in figures.items()
         },
-        "ece_null95": calibration_error.null_calibration_error(confidence, draws=draws, seed=seed),
+        "ece_null95": metrics.null_calibration_error(confidence, draws=draws, seed=seed),
         "confusion": metrics.confusion_matrix(sample.truth, sample.decided, sample.classes).tolist(),
     }
 
@@ -260,7 +260,7 @@ def assemble_metrics(
         seed: Seed of everything random here.
 
     Returns:
-        JSON-ready object as `kellgren.schemas` describes it; undefined figures are None.
+        JSON-ready object as `kellgren.report.schema` describes it; undefined figures are None.
 
     Raises:
         BadDataset: If a task has no readings, or readings outside its grades.

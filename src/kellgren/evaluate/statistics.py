@@ -1,4 +1,4 @@
-"""Uncertainty of a figure: the bootstrap over patients.
+"""Statistics of figures: the bootstrap over patients, and paired tests of two models on the same knees.
 
 Two knees of one patient are alike, so patients are drawn, not knees (Davison & Hinkley, Bootstrap Methods
 and their Application, 1997, section 3.8). A draw is held as the number of times that it holds each patient:
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from kellgren.vocabulary import FloatArray
 
@@ -105,3 +106,55 @@ def percentile_interval(values: FloatArray) -> tuple[FloatArray, FloatArray]:
         if defined.size:
             low[index], high[index] = np.percentile(defined, (2.5, 97.5))
     return low, high
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """Exact McNemar test of accuracy.
+
+    Attributes:
+        only_first: Knees that only the first model decided rightly.
+        only_second: Knees that only the second model decided rightly.
+        p: Two-sided exact p-value. It takes knees as independent; the bootstrap's p does not.
+    """
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+def mcnemar(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.bool_]) -> McNemar:
+    """Exact McNemar test (McNemar, Psychometrika 1947;12:153; exact binomial form).
+
+    Args:
+        first_right: (N,) knees that the first model decided rightly.
+        second_right: (N,) the same of the second.
+
+    Returns:
+        The discordant counts and twice the smaller binomial tail, at most 1.
+    """
+    only_first = int(np.sum(first_right & ~second_right))
+    only_second = int(np.sum(second_right & ~first_right))
+    discordant = only_first + only_second
+    # Binomial coefficients as integers: no overflow and no rounding before the one division.
+    tail, coefficient = 0, 1
+    for k in range(min(only_first, only_second) + 1):
+        tail += coefficient
+        coefficient = coefficient * (discordant - k) // (k + 1)
+    return McNemar(only_first, only_second, min(1.0, 2 * tail / 2**discordant))
+
+
+def bootstrap_p(differences: FloatArray) -> float:
+    """Two-sided bootstrap p-value of no difference (Davison & Hinkley 1997, section 4.2, with +1).
+
+    Args:
+        differences: (B,) differences of the draws; nan draws are left out.
+
+    Returns:
+        Twice the smaller share of draws on either side of 0, 1/(B+1) .. 1; nan if no draw is defined.
+    """
+    defined = differences[~np.isnan(differences)]
+    if not defined.size:
+        return float("nan")
+    tail = min(np.sum(defined <= 0.0), np.sum(defined >= 0.0))
+    return min(1.0, 2.0 * float(tail + 1) / (defined.size + 1))

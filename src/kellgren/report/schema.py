@@ -89,7 +89,7 @@ def typed_row(name: str, cells: Mapping[str, str]) -> dict[str, Any]:
 def _load(name: str, file: str) -> dict[str, Any]:
     if name not in NAMES:
         raise ValueError(f"no schema {name!r}: choose one of {', '.join(NAMES)}")
-    text = resources.files(__name__).joinpath(file).read_text(encoding="utf-8")
+    text = resources.files("kellgren").joinpath("schemas", file).read_text(encoding="utf-8")
     document: dict[str, Any] = json.loads(text)
     return document
 

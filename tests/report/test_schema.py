@@ -13,8 +13,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from kellgren.evaluate.assemble import assemble_metrics
-from kellgren.schemas import NAMES, load_example, load_schema, typed_row
+from kellgren.evaluate.task_metrics import assemble_metrics
+from kellgren.report.schema import NAMES, load_example, load_schema, typed_row
 from kellgren.vocabulary import READINGS, TASKS
 
 REGISTRY = Registry().with_resources(
