@@ -58,7 +58,7 @@ HEAD: Final = (
     "false knees",
     "IoU, median (95 %)",
     "key points, % of joint width",
-    "ms a film, median (90th)",
+    "ms per film, median (90th)",
 )
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/planted_copies.py --data kneekl299 --split val -n 200
 
-Copies of knees of the split are planted under names that tell nothing: of each kind as many as asked for,
+Copies of knees of the split are planted under names that say nothing: of each kind as many as asked for,
 in strengths drawn at random from those listed. The audit then runs on originals and copies together.
 """
 

@@ -3,7 +3,7 @@
     python benchmarks/simulated_knees.py -n 150 --seed 4
 
 Draws n phantom crops, grades them and prints the rank correlation of drawn and graded KL and the table of
-both. The phantoms are no patients: the figure says how alike phantoms and films are to the model, and
+both. The phantoms are not patients: the figure says how alike phantoms and films are to the model, and
 nothing of how well it grades people.
 """
 

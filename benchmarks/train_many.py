@@ -13,7 +13,7 @@ held-out fold on the GPU. What comes out: `summary.json`; predictions of every r
 MiB, the weights, matrices rounded to fp16 as bundles store them. Unpacked, `kellgren study run` with the same
 data, seed and initial weights finds the cells trained and makes their bundles.
 
-`--smoke` tries all of it on a processor: 1 % of the knees, an epoch a phase.
+`--smoke` tries all of it on a processor: 1 % of the knees, an epoch per phase.
 """
 
 from __future__ import annotations

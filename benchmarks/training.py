@@ -89,7 +89,7 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> None:
     by_clock, by_processor = (statistics.median(values) for values in zip(*shares, strict=True))
     print(
         f"{name} ({options.size}, {place.name}): {by_clock:.1%} of the bare speed, "
-        f"{by_processor:.1%} by processor time; preload {preloading * 1e3:.1f} ms a knee"
+        f"{by_processor:.1%} by processor time; preload {preloading * 1e3:.1f} ms per knee"
     )
 
 

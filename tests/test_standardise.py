@@ -233,7 +233,7 @@ def test_polarity_on_real_crops(real_data):
 
 @pytest.mark.real
 def test_polarity_on_real_whole_films(real_data):
-    """Measured on 108 films: none turned over wrongly; of their negatives 97 found, 11 left as stored."""
+    """Measured on 108 films: none inverted wrongly; of their negatives 97 found, 11 left as stored."""
     films = list(members(real_data / "films" / "images.zip"))
     assert [name for name, data in films if standardised(data, name).notes] == []
     assert sum(bool(standardised(negative(data)).notes) for _, data in films) >= 92

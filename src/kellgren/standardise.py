@@ -36,7 +36,7 @@ _CENTRE: Final = (slice(16, 48), slice(8, 56))
 
 INVERTED_ABOVE: Final = 0.12
 """Margins that are lighter than the centre by more than this share of the range speak for an inverted image:
-a raster is turned over, a header is doubted."""
+a raster is inverted, a header is doubted."""
 
 # A step between neighbouring columns of the reduced film that is steeper than any limb's outline: the
 # straight edge of a collimator or a scanner's frame, whose white says nothing about the air.
@@ -51,7 +51,7 @@ class Film:
         pixels: (H, W) uint16, 0 (least dense) .. 65535 (most dense): bone is bright.
         spacing: Pixel spacing, if known.
         laterality: Side and its source.
-        inverted: Whether the film was turned over against the file's word, or, without one, as it was stored.
+        inverted: Whether the film was inverted against the file's word, or, without one, as it was stored.
         polarity_source: `"header"` where the file's word was taken, `"image"` where the image decided,
             `"user"` where the user did.
         polarity_doubt: Whether the polarity needs a second opinion: no header states it, or the margins
@@ -74,7 +74,7 @@ def standardise(radiograph: Radiograph, *, inverted: bool | None = None) -> Film
     """Bring a radiograph to the common grey scale.
 
     The 0.1st to 99.9th percentile of the modality values, padding aside, is stretched linearly over 0 ..
-    65535, so that rescaling a film changes nothing. MONOCHROME1 films are turned over within that known
+    65535, so that rescaling a film changes nothing. MONOCHROME1 films are inverted within that known
     output range (DICOM PS3.3 C.7.6.3.1.2), not by their own maximum, which one marker would move. The user's
     word on the polarity decides; then the header stands; where there is neither, the margins decide
     (`margin_excess`). What margins say is weak evidence, since collimation may be painted in any grey:

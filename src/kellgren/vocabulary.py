@@ -31,7 +31,7 @@ Side = Literal["R", "L"]
 """The patient's right or left knee."""
 
 SideSource = Literal["tag", "image", "name", "user"]
-"""Where the side is known from: DICOM tag, the image itself, the file's name, the user's word."""
+"""Where the side is known from: DICOM tag, the image itself, the file's name, what the user states."""
 
 MISSING: Final = -1
 """Integer code of a reading that was never made, in label arrays only; files leave the cell empty."""

@@ -1,4 +1,4 @@
-"""The command line: one row a file whatever the file is, exit codes, documents that fit their schemas."""
+"""The command line: one row per file whatever the file is, exit codes, documents that fit their schemas."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""A file in, one assessment a knee out: twins of one film, sides, reasons, and what an assessment offers."""
+"""A file in, one assessment per knee out: twins of one film, sides, reasons, what an assessment offers."""
 
 from dataclasses import replace
 

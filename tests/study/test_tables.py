@@ -57,7 +57,7 @@ def test_packaged_plan(name):
         assert {row.recipe for row in chosen.rows if row.recipe} <= set(documents.available())
     full = plan.load(name)
     printed = {(entry.row, entry.figure): entry.value for entry in full.printed}
-    assert len(printed) == len(full.printed), "a figure is there twice"
+    assert len(printed) == len(full.printed), "a figure is duplicated"
     assert PAPERS.get(name, {}).items() <= printed.items()
     assert all(0 < value < 1 for value in printed.values())
     assert not full.printed or full.differs

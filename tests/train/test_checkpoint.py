@@ -45,7 +45,7 @@ def net(recipe):
 
 
 def repacked(path, out, *, change=lambda name, data: data, compression=zipfile.ZIP_STORED, more=()):
-    """A checkpoint's zip written anew, with its members changed."""
+    """A checkpoint's zip rewritten, with its members changed."""
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(out, "w", compression) as target:
         for member in source.infolist():
             target.writestr(member.filename, change(member.filename, source.read(member)))

@@ -113,7 +113,7 @@ def fit_dirichlet(logits: npt.ArrayLike, truth: IntArray, ridge: float = RIDGE) 
 
 @dataclass(frozen=True, slots=True)
 class CrossFitted:
-    """Probabilities of which none was calibrated on its own patient.
+    """Probabilities, none of them calibrated on its own patient.
 
     Attributes:
         probabilities: (N, C).

@@ -137,7 +137,7 @@ class Grader:
                 array (height, width) in any linear scale, whose polarity the image decides.
             input: `crop`: the image is one tibiofemoral joint; `film`: find the knees first; `auto`: tell
                 which from the image.
-            side: Which knee it shows, by the user's word: `R`, `L`, `left`, `Right`, ...
+            side: Which knee it shows, by what the user states: `R`, `L`, `left`, `Right`, ...
             metadata: What else the user states about this file, or a table with a row about it.
             layout: How two knees lie on a film, if the user knows it.
             explain: Also keep class activation maps and what the network saw.
@@ -249,7 +249,7 @@ class Grader:
         )
 
     def _decide(self, prediction: Prediction) -> dict[str, Grading]:
-        """Grades from probabilities; tasks that depend on the side are left open where it is unknown."""
+        """Grades from probabilities; tasks that depend on the side are left undecided where it is unknown."""
         card = self.model.card
         oriented = prediction.side is not None or card.side_convention == "none"
         hidden = () if oriented else oriented_tasks(card.tasks)

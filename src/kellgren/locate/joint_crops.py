@@ -31,7 +31,7 @@ _CUT_OFF: Final = 0.12
 """Share of a crop's width or height beyond the film's edge from which it counts."""
 
 _RIM: Final = 0.05
-"""How far above and below its key points a joint reaches, as a share of the crop's side."""
+"""How far above and below its key points per joint reaches, as a share of the crop's side."""
 
 _REMEDY: Final = "cut out a square around each joint and use --input crop"
 

@@ -1,6 +1,6 @@
 """Refinement: from where the network puts the joint line to the edge that is there, to a fraction of a pixel.
 
-The crop is sampled in strips along the predicted curves, one column a place along the joint. In each strip
+The crop is sampled in strips along the predicted curves, one column per place along the joint. In each strip
 the path of strongest edge is found by dynamic programming (Amini 1990), held near the prediction by a prior
 and smooth by a penalty. Each place of it then moves to the steepest slope near by, between the rows by a
 parabola.

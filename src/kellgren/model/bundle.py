@@ -267,7 +267,7 @@ def _open(root: Traversable, depth: int = 0, opened: list[str] | None = None) ->
     )
     for member in members:
         if member.card.kind != "grader":
-            raise BadBundle(f"member {member.card.title} is no grader", path=str(root))
+            raise BadBundle(f"member {member.card.title} is not a grader", path=str(root))
         if member.card.tasks != {t: c for t, c in card.tasks.items() if t in member.card.tasks}:
             raise BadBundle(f"member {member.card.name} has other tasks than the ensemble", path=str(root))
     for task in card.tasks if members else ():

@@ -21,7 +21,7 @@ NEVER: Final = 1e-12
 """Least probability: its logarithm, divided by a temperature, must stay finite."""
 
 RARE: Final = 1e-6
-"""Probability below which a Dirichlet map tells nothing apart: it is fitted on hundreds of knees and must not
+"""Probability below which a Dirichlet map says nothing apart: it is fitted on hundreds of knees and must not
 carry on in a straight line to where there were none."""
 
 
@@ -115,4 +115,4 @@ Calibrator = Temperature | Dirichlet
 
 Method = Literal["temperature", "best"]
 """Which calibrator a task gets. `temperature` keeps the most probable grade: a published system's own answer.
-`best` takes a Dirichlet map where it is surely better on knees that it was not fitted on."""
+`best` takes a Dirichlet map where it is clearly better on knees that it was not fitted on."""

@@ -63,7 +63,7 @@ def read(
     """Read one film.
 
     Args:
-        path: The file. Its kind is told by content, not by name.
+        path: The file. Its kind is identified by content, not by name.
         side: Which knee it shows, in any usual word (`R`, `left`); it decides over tag and name.
         stated: What else the user states of it, as in a row of a metadata table: frame, spacing, view, ...
         limits: Sizes that are checked before decoding.

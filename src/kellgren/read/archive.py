@@ -37,7 +37,7 @@ from kellgren.read.signatures import HEAD, is_image
 _STEP: Final = 1 << 20
 _LONGEST_NAME: Final = 1024
 _PASSED_OVER: Final = frozenset({"__MACOSX", "DICOMDIR", "Thumbs.db", "desktop.ini"})
-"""What programs for Macs and Windows leave, and the index of a medium, which is no image."""
+"""What programs for Macs and Windows leave, and the index of a medium, which is not an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def members(
         path: The archive.
         limits: Sizes of one member.
         archive_limits: Bounds on the archive.
-        skipped: Counts what is passed over, as in folders.
+        skipped: Counts what is skipped, as in folders.
 
     Yields:
         Members. One that cannot be read, an archive that is damaged, and what lies beyond a bound is

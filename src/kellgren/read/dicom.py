@@ -54,7 +54,7 @@ def read_dicom(
     Args:
         data: The whole file, with or without preamble.
         path: Its name, for messages and the side.
-        side: The user's word on the side.
+        side: What the user states on the side.
         frame: Which frame of a multi-frame object, from 1; None takes the only one.
         limits: Sizes, checked on the header before the pixels are decoded.
 
@@ -62,7 +62,7 @@ def read_dicom(
         The radiograph with modality pixel values, or with those of the tone curve that the header holds.
 
     Raises:
-        UnreadableImage: Damaged, self-contradicting, of several frames of which none was chosen, without
+        UnreadableImage: Damaged, self-contradicting, with several frames and none chosen, without
             pixels, too large, or compressed without an installed decoder.
         NotAKnee: The header names a modality that is no plain radiograph.
     """

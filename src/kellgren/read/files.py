@@ -1,4 +1,4 @@
-"""Which files to read: those of the arguments, of folders and of archives; what is passed over is counted."""
+"""Which files to read: those of the arguments, of folders and of archives; what is skipped is counted."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Listing:
 
     Attributes:
         sources: What is to be read, in order of the arguments, then of the names.
-        skipped: How many files and folders were passed over, by what they are.
+        skipped: How many files and folders were skipped, by what they are.
     """
 
     sources: tuple[Source, ...]

@@ -228,7 +228,7 @@ def read_apart(data: bytes, path: Path, side: str | None, frame: int | None, lim
     Args:
         data: The file.
         path: Its name.
-        side: The user's word on the side.
+        side: What the user states on the side.
         frame: Which frame, from 1, if the user says it.
         limits: Sizes.
 

@@ -1,4 +1,4 @@
-"""Which knee a file shows, by its tags, its name and the user's word; a contradiction is never resolved."""
+"""Which knee a file shows, by its tags, its name and the user; a contradiction is never resolved."""
 
 from __future__ import annotations
 
@@ -104,18 +104,18 @@ def decide_laterality(
     name: Side | None = None,
     user: Side | None = None,
 ) -> Laterality:
-    """Weigh what is known of the side: the user's word, then the tags, then the file's name.
+    """Weigh what is known of the side: what the user states, then the tags, then the file's name.
 
     Args:
         image_tag: Image Laterality (0020,0062), R L U or B, or a word for one of them; it
             describes this image (PS3.3 C.7.6.16).
         series_tag: Laterality (0020,0060) of the series (PS3.3 C.7.3.1), weaker than the image's own.
         name: Side by the file's name.
-        user: The user's word.
+        user: What the user states.
 
     Returns:
         Side and source. Where two tags, or tag and name, contradict each other the side is None and
-        `conflict` says who says what. The user's word decides, but its contradiction with a tag stays
+        `conflict` says who says what. What the user states decides, but its contradiction with a tag stays
         a conflict. A tag `B` sets `both`, and the name is then not asked.
     """
     of_image, of_series = side_word(image_tag), side_word(series_tag)

@@ -57,7 +57,7 @@ class Limits:
         """
         size = f"the image is said to be {columns} x {rows} pixels"
         if rows <= 0 or columns <= 0:
-            raise UnreadableImage(f"{size}, which is no image", path=path)
+            raise UnreadableImage(f"{size}, which is not an image", path=path)
         if min(rows, columns) < self.min_side:
             raise UnreadableImage(f"{size}; each side needs at least {self.min_side}", path=path)
         if rows * columns * colours > self.max_pixels:

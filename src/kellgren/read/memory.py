@@ -25,7 +25,7 @@ def from_array(pixels: npt.NDArray[Any], *, side: Side | None, limits: Limits = 
 
     Args:
         pixels: (H, W) integers or finite floats in any linear scale; 8 bits if they are bytes, else 16.
-        side: The user's word on which knee it shows.
+        side: What the user states on which knee it shows.
         limits: Sizes.
 
     Raises:

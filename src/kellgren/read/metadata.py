@@ -29,7 +29,7 @@ _TRUTH: Final = {"true": True, "yes": True, "1": True, "false": False, "no": Fal
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """The user's word on one film; None is not said.
+    """What the user states on one film; None is not said.
 
     Attributes:
         side: Which knee it shows.
@@ -144,7 +144,7 @@ def apply_stated(film: Radiograph, stated: Stated, side: Side | None) -> Radiogr
     """Add to a film what the user states of it; contradictions become flags.
 
     Args:
-        film: The film, read with the user's word on its side.
+        film: The film, read with what the user states on its side.
         stated: The user's other words.
         side: The side that the user gave beside the table.
     """

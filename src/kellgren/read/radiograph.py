@@ -1,4 +1,4 @@
-"""What reading a file yields: the modality pixel values and the few header facts that grading needs."""
+"""What reading per file yields: the modality pixel values and the few header facts that grading needs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Radiograph:
         notes: Plain words about anything unusual met while reading, without patient data.
         flags: Plain words why a person must read the film, whatever its grade: a lateral view by the header,
             a raw image, a spacing that contradicts the user's.
-        polarity: The user's word on it: `"normal"` where bone is bright as the file shows it, `"inverted"`
+        polarity: The user states it: `"normal"` where bone is bright as the file shows it, `"inverted"`
             where it is dark; None where nothing is said.
         orientation: EXIF orientation (1-8) by which the stored image was turned to be upright.
     """

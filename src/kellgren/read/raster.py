@@ -58,7 +58,7 @@ def read_raster(
         data: The whole file.
         path: Its name, for messages and the side.
         kind: What its first bytes say it is; no other decoder of Pillow is tried.
-        side: The user's word on the side.
+        side: What the user states on the side.
         limits: Sizes, checked on the header before the pixels are decoded.
 
     Returns:

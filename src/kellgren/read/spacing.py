@@ -53,7 +53,7 @@ def decide_spacing(by_header: Spacing | None, by_user: Spacing | None, flags: li
 
     Args:
         by_header: What `read_spacing` gave.
-        by_user: The user's word.
+        by_user: What the user states.
         flags: Gets the contradiction.
     """
     if by_user is None or by_header is None:
@@ -124,7 +124,7 @@ def _aspect_ratio(header: Header) -> float:
 
 
 def _numbers(header: Header, keyword: str) -> tuple[float, ...]:
-    """All values; one that is no number where an element holds none."""
+    """All values; one that is not a number where an element holds none."""
     try:
         return header.numbers(keyword)
     except ValueError:

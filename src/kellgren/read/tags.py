@@ -77,7 +77,7 @@ class Header:
         """All values of a numeric element; empty where it is absent or empty.
 
         Raises:
-            ValueError: A value is no number.
+            ValueError: A value is not a number.
         """
         element = self._find(keyword)
         raw = self.raw(keyword)

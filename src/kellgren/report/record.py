@@ -32,7 +32,7 @@ _WORST: Final[tuple[Status, ...]] = ("failed", "refer", "graded")
 
 
 class Document(pydantic.BaseModel):
-    """A part of `run.json`; keys that a later version adds are passed over."""
+    """A part of `run.json`; keys that a later version adds are skipped."""
 
     model_config = pydantic.ConfigDict(frozen=True)
 

@@ -31,9 +31,9 @@ from kellgren.train.graders.recipe import Recipe
 N = TypeVar("N", int, float)
 
 CODE: Final = "1"
-"""To be raised when a change of the training code changes what comes out: cells are then trained anew."""
+"""To be raised when a change of the training code changes what comes out: cells are then trained again."""
 REVISIONS: Final = {"dual_stream": "2"}
-"""The same for one kind of network, where `CODE` is not meant for all: only its cells are trained anew."""
+"""The same for one kind of network, where `CODE` is not meant for all: only its cells are trained again."""
 
 HELD_OUT: Final = "held_out"
 """Name of the evaluation on the held-out fold."""
@@ -54,7 +54,7 @@ class Cell:
         init: Initial weights as `kellgren train --init` takes them; None is random.
         identity: What decides the outcome.
         folder: `cells/KEY`.
-        before: The cell whose network this one goes on from; `init` is then its run folder.
+        before: The cell whose network this one continues from; `init` is then its run folder.
     """
 
     recipe: Recipe
@@ -126,7 +126,7 @@ def make(
         seed: Of everything random.
         fold: Held-out fold.
         init: Initial weights, used where they hold all backbones of the recipe.
-        before: The cell whose network it goes on from; `init` is then not used.
+        before: The cell whose network it continues from; `init` is then not used.
 
     Raises:
         BadRecipe: If the recipe is none.

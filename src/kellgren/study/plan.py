@@ -65,7 +65,7 @@ class Row:
         folds: Folds to leave out in turn, one training each; empty means that of the command line.
         init: `given` starts from the command line's initial weights where they hold the row's backbones;
             `random` never does.
-        start: An earlier row whose network of the same seed and fold this one goes on from, heads included.
+        start: An earlier row whose network of the same seed and fold this one continues from, heads included.
         vote: Of which rows.
         group: Rows of one group are sizes or settings of the same thing: the best one is marked.
         note: What a reader must know about this row.

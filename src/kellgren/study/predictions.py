@@ -115,7 +115,7 @@ def read(path: Path) -> Predictions:
 
 
 def _task(rows: list[dict[str, str]], task: str) -> tuple[FloatArray, IntArray, IntArray]:
-    """Probabilities, decided grades and readings; a grade that was left open counts as not read."""
+    """Probabilities, decided grades and readings; a grade that was left undecided counts as not read."""
     classes = TASKS[task].classes
     truth = np.array([int(row[f"{task}_true"] or MISSING) for row in rows])
     if task == "OA":  # the table has its probability alone; of two classes the more probable is decided

@@ -71,7 +71,7 @@ class Identity:
         data_sha256: Of the data set.
         fold: Held out.
         seed: Of everything random.
-        init: sha256 of each file of initial weights by name, or the cell that it goes on from; None: random.
+        init: sha256 of each file of initial weights by name, or the cell it continues from; None: random.
         code: See `kellgren.study.cells.CODE`.
     """
 

@@ -70,7 +70,7 @@ def find(row: str, name_or_path: str, dataset: DataSet, out: Path, *, fold: int 
     bundle = bundles.load(name_or_path)
     where = f"plan row {row!r}: {bundle.card.title}"
     if bundle.card.kind != "grader":
-        raise BadRecipe(f"{where} is no grader but a {bundle.card.kind} bundle")
+        raise BadRecipe(f"{where} is not a grader but a {bundle.card.kind} bundle")
     try:
         learned = tuple(
             TypeAdapter(Learned).validate_python(

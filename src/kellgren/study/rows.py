@@ -43,7 +43,7 @@ class Found:
         seeds: Of the answers.
         answers: Predictions, one a training. On held-out folds one a seed: each knee is answered by the
             network that left it out.
-        values: By figure, one value an answer.
+        values: By figure, one value per answer.
         drawn: By figure, (B,) its mean over answers in each draw of patients.
         cost: Of one training; summed over all that vote.
         chosen: What a search chose.

@@ -58,7 +58,7 @@ class Settings:
         minutes: After which trainings stop with the epochs they have; 0 for none.
         bundle: Whether bundles are exported and grade. Without, the networks themselves answer, with neither
             calibration nor test-time looks, and rows that are bundles wait; a later run with bundles trains
-            nothing anew.
+            nothing again.
     """
 
     data: Path
@@ -260,7 +260,7 @@ def carry_out(
 ) -> None:
     """Train and judge cells, some at once, each with its share of the processors.
 
-    Cells that go on from others wait until all those are done.
+    Cells that continue from others wait until all those are done.
 
     Args:
         jobs: Titles and cells.

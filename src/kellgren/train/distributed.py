@@ -47,7 +47,7 @@ def shared_statistics(net: Net, hardware: Hardware) -> Net:
 def in_parallel(net: nn.Module, hardware: Hardware) -> nn.Module:
     """The network to call in training: gradients are averaged over processes while they are computed.
 
-    To be wrapped anew when other parameters are trained.
+    To be wrapped again when other parameters are trained.
     """
     if hardware.world == 1 or not any(parameter.requires_grad for parameter in net.parameters()):
         return net

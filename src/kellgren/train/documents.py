@@ -59,7 +59,7 @@ class _Loader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if str(key.value) in seen:  # the first value would be lost in silence
-                raise yaml.MarkedYAMLError(None, None, f"key {key.value!r} is there twice", key.start_mark)
+                raise yaml.MarkedYAMLError(None, None, f"key {key.value!r} is duplicated", key.start_mark)
             seen.add(str(key.value))
         return node
 

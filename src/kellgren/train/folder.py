@@ -52,7 +52,7 @@ class Record(BaseModel):
         seed: Source of all random numbers.
         init: Initial weights in words; None is a random start.
         films: Number of real films, for localisers.
-        learned_before: Of a network that another run goes on from: what that one and those before it have
+        learned_before: Of a network that another run continues from: what that one and those before it have
             learned from.
         hardware: The machine.
         processes: How many train together.
@@ -177,5 +177,5 @@ def trained(init: str | None) -> Path | None:
     """The `best.pt` that `--init` means: itself, or a run folder's; None if it means something else."""
     if init is None or init == "hub":
         return None
-    path = Path(init) / BEST if os.path.isdir(init) else Path(init)  # noqa: PTH112 - a name too long is no folder
+    path = Path(init) / BEST if os.path.isdir(init) else Path(init)  # noqa: PTH112 - a name too long is not a folder
     return path if path.suffix == ".pt" and os.path.isfile(path) else None  # noqa: PTH113

@@ -95,7 +95,7 @@ def choose(device: str = "auto") -> Hardware:
 def _keep_freed_memory() -> None:
     """Tell glibc to keep freed memory: activations of the same sizes come back at every step.
 
-    By default each large tensor is mapped and unmapped anew, and the kernel clears its pages: about a tenth
+    By default each large tensor is mapped and unmapped again, and the kernel clears its pages: about a tenth
     of a training step on two processors. Elsewhere than on glibc this does nothing.
     """
     if platform.libc_ver()[0] != "glibc":

@@ -158,7 +158,7 @@ def check(run: Run[R], *, resume: bool) -> None:
 
     Raises:
         BadRecipe: If the folder holds a run and resuming is not asked for, or another run, or none to resume;
-            if the network that the run goes on from has learned from the knees that this run holds out.
+            if the network that the run continues from has learned from the knees that this run holds out.
         BadDataset: See `folds`.
     """
     folds(run.dataset, run.fold)
@@ -185,7 +185,7 @@ def create_folder(run: Run[R]) -> None:
 
 
 def _check_start(run: Run[R]) -> None:
-    """Refuse to go on from a network that has learned from what is held out: choices would flatter it."""
+    """Refuse to continue from a network that has learned from what is held out: choices would flatter it."""
     trained = folder.trained(run.init)
     if trained is None:
         return

@@ -146,14 +146,14 @@ def test_unknown_key_names_the_nearest(document, place, wrong, near):
         (("views", "joint", "prepare"), [{"step": "blur"}], "views.joint.prepare.*unknown step 'blur'"),
         (("views", "joint", "finish"), [{"step": "invert"}], "'invert' cannot follow augmentation.*prepare"),
         (("views", "joint", "channels"), 2, "views.joint.channels is 2: should be 1 or 3"),
-        (("loss", "KLL"), {}, "loss: 'KLL' is no task here.*did you mean 'KL'"),
+        (("loss", "KLL"), {}, "loss: 'KLL' is not a task here.*did you mean 'KL'"),
         (("sampling",), "even", "sampling is 'even'.*'natural' or 'balanced'"),
         (("augment_by_grade",), {"5": {}}, "augment_by_grade: key '5' should be less than or equal to 4"),
         (("augment_by_grade",), {"mild": {}}, "augment_by_grade: key 'mild' should be a valid integer"),
         (
             ("auxiliary",),
             {"early": {"of": "KLL", "classes": {}, "weight": 1.0}},
-            "early.of: 'KLL' is no task",
+            "early.of: 'KLL' is not a task",
         ),
         (("auxiliary",), {"early": question({0: 0, 1: 2})}, "numbered from 0 without a gap"),
         (
@@ -187,7 +187,7 @@ def test_whole_numbers_serve_as_fractions(document):
 def test_flip_needs_both_sides_of_a_sided_task(document):
     del document["tasks"]["FM"]
     document["loss"].pop("FM", None)
-    refused(document, "augment.flip turns FL into FM, which is no task here")
+    refused(document, "augment.flip turns FL into FM, which is not a task here")
     document["augment"]["flip"], document["tta"] = 0.0, []
     assert "FL" in recipes.from_dict(document).tasks
 
@@ -236,7 +236,7 @@ def test_override_reaches_every_depth_and_leaves_its_argument(document):
         ("optimise.bach=8", "unknown key 'bach'; did you mean 'batch'"),
         ("optimize.batch=8", "unknown key 'optimize'; did you mean 'optimise'"),
         ("views.joynt.channels=3", "no view 'joynt'; did you mean 'joint'"),
-        ("loss.KLL.gamma=3", "'KLL' is no task here; did you mean 'KL'"),
+        ("loss.KLL.gamma=3", "'KLL' is not a task here; did you mean 'KL'"),
         ("optimise.phases.1.lr=1", "optimise.phases has 1 items, counted from 0; no '1'"),
         ("name.first=1", "name is 'joint' and has no 'first'"),
         ("optimise.batch", "is not an assignment"),

@@ -1,4 +1,4 @@
-"""Crops with their joint-line points: read once, framed anew in every epoch."""
+"""Crops with their joint-line points: read once, framed again in every epoch."""
 
 from __future__ import annotations
 

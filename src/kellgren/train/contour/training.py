@@ -21,7 +21,7 @@ def train(run: Run[ContourRecipe], *, resume: bool = False, track: Track = silen
 
     Args:
         run: What and where.
-        resume: Go on from `last.pt`; without it a run folder that holds one is refused.
+        resume: Continue from `last.pt`; without it a run folder that holds one is refused.
         track: Progress display.
 
     Returns:

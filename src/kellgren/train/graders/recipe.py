@@ -201,7 +201,7 @@ class Loss:
         smoothing: cross_entropy: share of the target that is spread evenly over all grades.
         gamma: focal: how much less easy knees count (Lin 2017).
         alpha: focal: weight of each grade; none given: 1 each.
-        matrix: ordinal_matrix: penalty (read grade, answered grade), a row a grade; none given: Chen's.
+        matrix: ordinal_matrix: penalty (read grade, answered grade), a row per grade; none given: Chen's.
         share: cross_entropy_mse: weight of the squared error.
     """
 
@@ -224,7 +224,7 @@ class Auxiliary:
         of: The task whose reading is asked about.
         classes: The class of each reading that counts: `{0: 0, 1: 1, 2: 1}` tells 0 from 1 and 2.
         weight: Weight of its loss.
-        loss: What it is asked for.
+        loss: The loss that trains it.
     """
 
     of: str
@@ -235,7 +235,7 @@ class Auxiliary:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Augment:
-    """Ranges of the random changes, drawn anew for each knee and epoch (`kellgren.train.graders.augment`).
+    """Ranges of the random changes, redrawn for each knee and epoch (`kellgren.train.graders.augment`).
 
     Attributes:
         chance: Probability of each transform, drawn for each on its own: rotation, scale and shift together,
@@ -412,7 +412,7 @@ def _check(recipe: Recipe) -> None:
             raise BadRecipe(f"tasks: unknown task {task!r}", remedy=nearest(task, tuple(TASKS)))
     for task in recipe.loss:
         if task != "default" and task not in recipe.tasks:
-            raise BadRecipe(f"loss: {task!r} is no task here", remedy=nearest(task, tuple(recipe.tasks)))
+            raise BadRecipe(f"loss: {task!r} is not a task here", remedy=nearest(task, tuple(recipe.tasks)))
     for task in recipe.decision:
         if task not in TASKS:
             raise BadRecipe(f"decision: unknown task {task!r}", remedy=nearest(task, tuple(TASKS)))
@@ -430,7 +430,7 @@ def _check_auxiliary(name: str, question: Auxiliary, recipe: Recipe) -> None:
     if name in recipe.tasks:
         raise BadRecipe(f"{where}: a task has this name")
     if question.of not in recipe.tasks:
-        raise BadRecipe(f"{where}.of: {question.of!r} is no task here")
+        raise BadRecipe(f"{where}.of: {question.of!r} is not a task here")
     classes = set(question.classes.values())
     if len(classes) < 2 or classes != set(range(len(classes))):
         raise BadRecipe(f"{where}.classes: classes are numbered from 0 without a gap, two or more")
@@ -456,7 +456,7 @@ def _check_augment(recipe: Recipe) -> None:
         for task in recipe.tasks:
             if TASKS[task].mirrored not in recipe.tasks:
                 raise BadRecipe(
-                    f"augment.flip turns {task} into {TASKS[task].mirrored}, which is no task here",
+                    f"augment.flip turns {task} into {TASKS[task].mirrored}, which is not a task here",
                     remedy=f"add {TASKS[task].mirrored} to tasks, or set flip to 0",
                 )
 

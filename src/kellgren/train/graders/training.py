@@ -23,7 +23,7 @@ def train(run: Run[Recipe], *, resume: bool = False, track: Track = silent) -> K
 
     Args:
         run: What and where.
-        resume: Go on from `last.pt`; without it a run folder that holds one is refused.
+        resume: Continue from `last.pt`; without it a run folder that holds one is refused.
         track: Progress display.
 
     Returns:

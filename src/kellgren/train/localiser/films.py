@@ -125,7 +125,7 @@ def copies(films: list[BoxedFilm], number: int, *, seed: int) -> list[BoxedFilm]
 
 
 def varied(film: BoxedFilm, number: int, *, seed: int) -> list[BoxedFilm]:
-    """Copies of a film, each turned, resized, cut and exposed anew, every other one mirrored."""
+    """Copies of a film, each turned, resized, cut and exposed again, every other one mirrored."""
     made = []
     for turn in range(number):
         rng = np.random.default_rng([seed, zlib.crc32(film.name.encode()), turn])

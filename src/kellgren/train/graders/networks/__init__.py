@@ -65,7 +65,7 @@ def build(recipe: Recipe, *, init: str | None) -> KneeNet:
         recipe: Names kind, backbones, heads and frozen parts.
         init: Where backbones start from: `"hub"` downloads timm's ImageNet weights by name; a safetensors
             file, or a folder that holds `BACKBONE.safetensors` for each, is read offline; a run's folder, or
-            its `best.pt`, goes on from that trained network, heads included; None starts from random weights.
+            its `best.pt`, continues from that network, heads included; None starts from random weights.
 
     Raises:
         BadRecipe: Unknown kind, backbone or option, views that do not fit the network, or initial weights

@@ -23,7 +23,7 @@ def weights_file(init: Path | str, backbone: str) -> Path:
         BadRecipe: If there is none.
     """
     path = Path(init)
-    if os.path.isdir(path):  # noqa: PTH112 - a name that cannot be is no folder, instead of an OSError
+    if os.path.isdir(path):  # noqa: PTH112 - a name that cannot be is not a folder, instead of an OSError
         path = path / f"{backbone.partition('.')[0]}.safetensors"
     if not os.path.isfile(path):  # noqa: PTH113
         raise BadRecipe(

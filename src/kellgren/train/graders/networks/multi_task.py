@@ -1,6 +1,6 @@
-"""One backbone, one linear head a task: the whole joint as input, as most published systems have it.
+"""One backbone, one linear head per task: the whole joint as input, as most published systems have it.
 
-x (N, C, H, W) -> backbone -> (N, D, h, w) -> mean over positions -> dropout -> a linear head a task
+x (N, C, H, W) -> backbone -> (N, D, h, w) -> mean over positions -> dropout -> a linear head per task
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from kellgren.train.graders.recipe import BackboneOptions, Recipe
 
 
 class MultiTaskNet(KneeNet):
-    """Backbone -> global average pool -> dropout -> one linear head a task.
+    """Backbone -> global average pool -> dropout -> one linear head per task.
 
     Because the heads are linear on pooled features, the class activation map of a task (Zhou 2016),
     map_k = sum_c W_kc feature_c + b_k, is exact: its mean over positions is the logit.

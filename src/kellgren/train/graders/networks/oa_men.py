@@ -53,7 +53,7 @@ class Pyramid(nn.Module):
 
 
 class OaMen(KneeNet):
-    """ResNet with its pyramid, MobileNet in parallel, everything concatenated, a linear head a task.
+    """ResNet with its pyramid, MobileNet in parallel, everything concatenated, a linear head per task.
 
     Args:
         recipe: Gives tasks, auxiliary questions and dropout.

@@ -76,7 +76,7 @@ class Mean(Fusion):
 
 
 class SiameseNet(KneeNet):
-    """One branch for two patches, a fusion, dropout and a linear head a task.
+    """One branch for two patches, a fusion, dropout and a linear head per task.
 
     Args:
         recipe: Gives tasks, auxiliary questions and dropout; has two views: left patch, mirrored right patch.
