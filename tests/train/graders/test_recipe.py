@@ -124,7 +124,7 @@ def test_unknown_key_names_the_nearest(document, place, wrong, near):
         ((*PHASE, "epochs"), 0, r"optimise.phases\[0\].epochs is 0: should be greater than or equal to 1"),
         ((*PHASE, "lr"), 0.0, "lr is 0, not positive"),
         ((*PHASE, "warmup"), 99.0, "warmup is 99, not 0 to 12 epochs"),
-        ((*PHASE, "schedule"), "linear", "schedule is 'linear'.*'constant' or 'cosine'"),
+        ((*PHASE, "schedule"), "linear", "schedule is 'linear'.*'constant', 'cosine' or 'one_cycle'"),
         ((*PHASE, "train"), "head", "train is 'head'.*'all' or 'heads'"),
         (("optimise", "phases"), [], r"optimise.phases is \[\]"),
         (("optimise", "batch"), -4, "optimise.batch is -4"),
