@@ -270,7 +270,7 @@ def test_on_the_command_line(voice, dataset, tmp_path, monkeypatch, capfd, phant
     making = ("models", "ensemble", first, second, "--data", dataset.root, "--out", out, "--name", "choir")
     code, said = command(*making, "--weight", "2")
     assert code == 2
-    assert "1 for 2 members" in said.err
+    assert "1 given for 2 members" in said.err
     code, said = command(*making, "--vote", "mixed", "--weight", "2", "--weight", "1", "--version", "3.0")
     assert code == 0, said.err
     assert bundle.load(out).card.title == "choir@3.0"
@@ -281,7 +281,8 @@ def test_on_the_command_line(voice, dataset, tmp_path, monkeypatch, capfd, phant
     assert code == 0, said.err
     assert len(list((tmp_path / "graded" / "explain").glob("*.png"))) == 1
     run = json.loads((tmp_path / "graded" / "run.json").read_text(encoding="utf-8"))
-    assert set(run["model"]["sha256"]) == {"members/first/model.onnx", "members/second/model.onnx"}
+    files = {f"members/{name}/{file}" for name in ("first", "second") for file in ("card.json", "model.onnx")}
+    assert set(run["model"]["sha256"]) == {"card.json", *files}
 
 
 def test_the_picture_says_that_some_members_have_no_maps(grader, phantom_png):

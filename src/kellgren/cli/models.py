@@ -166,7 +166,7 @@ def ensemble(
     from kellgren.model import bundle
 
     if weight and len(weight) != len(members):
-        raise typer.BadParameter(f"{len(weight)} weights for {len(members)} members", param_hint="--weight")
+        raise typer.BadParameter(f"{len(weight)} given for {len(members)} members", param_hint="--weight")
     written = make_ensemble(
         [bundle.load(member) for member in members],
         load(data),
