@@ -64,7 +64,7 @@ class Assessment:
         side: Which knee, if known.
         side_source: `tag`, `image`, `name`, `user` or None.
         box: x0, y0, x1, y1 in pixels of the stored image, origin top left.
-        points: (6, 2) key points in pixels of the stored image: femur's left margin, notch, right margin,
+        points: (6, 2) key points in pixels of the upright image: femur's left margin, notch, right margin,
             tibia's left margin, eminence, right margin, left and right being the image's.
         joint_space: Joint space width, or None where no joint line was recognised or the side is unknown.
         gradings: By task. Features that depend on the side are absent where the side is not known.

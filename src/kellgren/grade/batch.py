@@ -1,4 +1,4 @@
-"""Many files: graded side by side, handed back in order, one bad file never stopping the rest."""
+"""Many files: graded in parallel, returned in order; a bad file never stops the rest."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def grade_all(
 ) -> Iterator[Outcome]:
     """Grade files in `workers` threads; outcomes come in the order of the items.
 
-    At most a few files a worker are in memory, however long the list.
+    At most a few files per worker are in memory, however long the list.
 
     Args:
         grader: With a network that uses one thread where there are several workers.
         items: What to grade.
-        workers: How many files at once.
+        workers: Number of threads.
         input: As in `Grader.grade`.
         side: As in `Grader.grade`, for every file.
         metadata: Table of what the user states about the files.
@@ -65,7 +65,7 @@ def grade_all(
         explain: As in `Grader.grade`.
     """
 
-    def one(item: Source) -> Outcome:
+    def grade_file(item: Source) -> Outcome:
         started = time.perf_counter()
         sha256 = None
         try:
@@ -78,4 +78,4 @@ def grade_all(
             result = error
         return Outcome(item, sha256, result, time.perf_counter() - started)
 
-    return in_order(one, items, workers=workers)
+    return in_order(grade_file, items, workers=workers)

@@ -31,7 +31,7 @@ class Explanation:
         view: (h, w) that part of the crop in 0..1, in the crop's own orientation: as the network saw it, or
             as it was cut where several views or networks saw it; None without maps.
         film: (H, W) uint8, the film, reduced.
-        film_scale: Size of `film` relative to the stored image.
+        film_scale: Size of `film` relative to the upright image.
         crop: (s, t) uint8, the knee's crop at the film's own resolution.
         crop_box: (4,) x0, y0, x1, y1 of the crop in pixels of the upright image.
         is_image: Whether the image was a crop already.

@@ -22,7 +22,6 @@ from kellgren.errors import NotAKnee, WrongUse
 from kellgren.grade import explanation, polarity
 from kellgren.grade import side as knee_side
 from kellgren.grade.assessment import Assessment, Grading
-from kellgren.grade.gates import gate
 from kellgren.grade.reasons import reasons
 from kellgren.grade.side import Layout, Orientation
 from kellgren.locate import InputKind, JointCrop
@@ -229,9 +228,7 @@ class Grader:
         gradings = self._decide(prediction)
         space, remarks = self._measure(film, crop, orientation.side)
         accept = self.localiser.settings.accept
-        doubts = reasons(crop, orientation, prediction, gradings, card.calibration, accept=accept)
-        line = None if space is None else space.contour
-        quality = gate(crop, line, line_sought=orientation.side is not None)
+        doubts = reasons(crop, orientation, prediction, gradings, space, card.calibration, accept=accept)
         x0, y0, x1, y1 = (float(c) for c in crop.box)
         return Assessment(
             path=radiograph.path,
@@ -242,7 +239,7 @@ class Grader:
             points=crop.joint.points,
             joint_space=space,
             gradings=gradings,
-            reasons=(*film.flags, *orientation.reasons, *doubts, *quality),
+            reasons=(*film.flags, *doubts),
             notes=(*film.notes, *remarks),
             model=card.title,
             explanation=explanation.explain(film, crop, self.model, prediction) if explain else None,
@@ -342,8 +339,8 @@ def _check_words(**words: tuple[str, object]) -> None:
 
 def _stated(metadata: Metadata | Stated | None, path: Path | str) -> Stated:
     """What the user states about one file."""
-    found = metadata.find(path) if isinstance(metadata, Metadata) else metadata
-    return found or NOTHING_STATED
+    row = metadata.find(path) if isinstance(metadata, Metadata) else metadata
+    return row or NOTHING_STATED
 
 
 def load(model: str | os.PathLike[str] = bundles.DEFAULT, *, threads: int | None = None) -> Grader:

@@ -1,12 +1,14 @@
-"""Why a person must read a knee: every gate in one place, each a measured quantity and its threshold."""
+"""Why a person must read a knee: every gate is called here, each a measured quantity and its threshold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from kellgren.grade.assessment import Grading
+from kellgren.grade.gates import gate
 from kellgren.grade.side import Orientation
 from kellgren.locate import JointCrop
+from kellgren.measure import JointSpace
 from kellgren.model.card import Calibration
 from kellgren.model.predict import Prediction
 
@@ -16,25 +18,30 @@ def reasons(
     orientation: Orientation,
     prediction: Prediction,
     gradings: Mapping[str, Grading],
+    space: JointSpace | None,
     calibration: Calibration,
     *,
     accept: float,
 ) -> tuple[str, ...]:
-    """Reasons that localiser and grader give against their own answer; empty if there are none.
+    """Reasons against a knee's grade, from its side, the networks' own answers and the image's quality.
 
     Args:
         crop: The joint as it was located.
         orientation: Its side.
         prediction: The network's answer.
         gradings: The decided grades, by task.
+        space: Its joint space; None where the side is unknown or no joint line was recognised.
         calibration: Thresholds of the bundle.
         accept: Score from which the localiser accepts a joint.
     """
+    line = None if space is None else space.contour
     answers = (
+        orientation.reasons,
         _located(crop, accept),
         _agrees(orientation, prediction.side_agreement, calibration),
         _typical(prediction.distance, calibration.atypical),
         _certain(gradings.get("KL"), calibration.refer_grades),
+        gate(crop, line, line_sought=orientation.side is not None),
     )
     return tuple(reason for given in answers for reason in given)
 

@@ -89,30 +89,30 @@ class Cascade:
         candidates, _ = self.propose(film)
         if not len(candidates):
             return ()
-        found, scores, points = self.examine(film, candidates)
+        located, scores, points = self.examine(film, candidates)
         sure = scores >= self.settings.accept
-        found, scores, points = found[sure], scores[sure], points[sure]
-        kept = box.suppress(found, scores, 0.3)
-        joints = [Joint(found[i], float(scores[i]), points[i]) for i in kept]
+        located, scores, points = located[sure], scores[sure], points[sure]
+        kept = box.suppress(located, scores, 0.3)
+        joints = [Joint(located[i], float(scores[i]), points[i]) for i in kept]
         return tuple(sorted(joints, key=lambda joint: float(joint.box[0] + joint.box[2])))
 
     def on_crop(self, crop: windows.Pixels) -> Joint:
         """The joint of an image that is a crop of one, looked at by level 2 alone."""
         whole = np.array([[0.0, 0.0, crop.shape[1], crop.shape[0]]])
-        found, scores, points = self.examine(crop, box.squared(whole))
-        return Joint(found[0], float(scores[0]), points[0])
+        located, scores, points = self.examine(crop, box.squared(whole))
+        return Joint(located[0], float(scores[0]), points[0])
 
     def propose(self, film: windows.Pixels) -> tuple[FloatArray, FloatArray]:
         """Level 1: squares that may hold a knee, (n, 4) in film pixels, and their probabilities."""
         settings = self.settings
         image, scale = windows.searchable(film, settings.window1)
-        found, scores = [np.empty((0, 4))], [np.empty(0)]
+        located, scores = [np.empty((0, 4))], [np.empty(0)]
         for level, size, border in windows.pyramid(image, settings.window1):
             here, probability = self._slide(level)
             kept = box.suppress(here, probability, 0.5)[: settings.proposals]
-            found.append((here[kept] - border) / (scale * size))
+            located.append((here[kept] - border) / (scale * size))
             scores.append(probability[kept])
-        proposals, probability = np.concatenate(found), np.concatenate(scores)
+        proposals, probability = np.concatenate(located), np.concatenate(scores)
         kept = box.suppress(proposals, probability, 0.6)[: settings.proposals]
         return proposals[kept], probability[kept]
 
