@@ -18,9 +18,10 @@ class Size(enum.StrEnum):
 
     full = "full"
     small = "small"
+    matched = "matched"
 
 
-SizeOption = Annotated[Size, typer.Option(help="As published, or a smaller one for a laptop.")]
+SizeOption = Annotated[Size, typer.Option(help="As published, a smoke size, or one trunk for all.")]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")]
 
 

@@ -24,7 +24,7 @@ from kellgren.train.documents import STRICT, Document
 from kellgren.train.graders import recipe as recipes
 from kellgren.vocabulary import TASKS
 
-SIZES: Final = ("full", "small")
+SIZES: Final = ("full", "small", "matched")
 _MOST_ROWS: Final = 1000
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 EVERY: Final = "*"
@@ -169,7 +169,7 @@ def load(name_or_path: str, *, size: str = "full") -> Plan:
 
     Args:
         name_or_path: Which.
-        size: The recipes' size, `full` or `small`.
+        size: The recipes' size, one of `SIZES`.
 
     Raises:
         BadRecipe: Unknown plan, key, row, recipe or figure, naming the nearest known one.
@@ -191,6 +191,7 @@ def from_dict(values: Document, *, size: str) -> Plan:
     plans = {
         each: documents.parse(Plan, {**values, "rows": [*rows]}, where="plan")
         for each, rows in by_size.items()
+        if rows or each == size  # some plans are of some sizes only
     }
     for each in plans.values():
         _check(each, known)

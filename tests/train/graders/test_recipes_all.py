@@ -193,3 +193,46 @@ def test_published_systems_decide_by_the_most_probable_grade():
         if "ours" not in chosen.source:
             assert set(chosen.decision) == set(chosen.tasks), name
             assert set(chosen.decision.values()) == {"argmax"}, name
+
+
+def sizes_of(name):
+    """Sizes that a packaged recipe has."""
+    return tuple(documents.read(name, "recipes", "recipe")[0]["sizes"])
+
+
+MATCHED = [name for name in GRADERS if "matched" in sizes_of(name)]
+
+
+@pytest.mark.parametrize("name", MATCHED)
+def test_at_the_matched_size_only_the_idea_differs(name):
+    chosen, full = recipe.load(name, size="matched"), recipe.load(name)
+    assert chosen.optimise == recipe.load("wang", size="matched").optimise
+    assert (chosen.optimise.epochs, chosen.optimise.batch) == (8, 32)
+    for part in ("tasks", "side_convention", "loss", "auxiliary", "augment", "augment_by_grade", "sampling"):
+        assert getattr(chosen, part) == getattr(full, part), part
+    trunk = "mobilenetv2_100" if name == "oa-men-mobilenet" else "tf_efficientnet_lite0"
+    assert chosen.network.backbone == trunk
+    side = 128 if name.startswith("dual-stream") else 160
+    for view, at_full in zip(chosen.views.values(), full.views.values(), strict=True):
+        assert [s["step"] for s in view.prepare] == [s["step"] for s in at_full.prepare]
+        drawn = draw_crop(np.random.default_rng(0), KL=1, side="R", size=224)
+        shown = steps.apply(steps.unit_range(drawn.pixels), (*view.prepare, *view.finish))
+        assert shown.shape[1] == side
+    torch.manual_seed(0)
+    net = networks.build(chosen, init=None).eval()
+    views = [torch.zeros(1, view.channels, *shown.shape) for view in chosen.views.values()]
+    with torch.inference_mode():
+        assert set(net(*views)) == {*chosen.tasks, *chosen.auxiliary}
+
+
+def test_the_pyramid_of_oa_men_stands_alone():
+    chosen = recipe.load("oa-men", size="matched")
+    alone = replace(chosen, network=replace(chosen.network, options={"parallel": "", "pyramid": 64}))
+    net = networks.build(alone, init=None).eval()
+    assert len(net.backbones) == 1
+    image = torch.rand(1, 1, 160, 160)
+    with torch.inference_mode():
+        raw, maps, embedding = net.explain(image)
+        torch.testing.assert_close(net(image)["KL"], raw["KL"], atol=1e-4, rtol=1e-3)
+    assert embedding.shape == (1, 256)
+    torch.testing.assert_close(maps["KL"].mean(dim=(2, 3)), raw["KL"], atol=1e-4, rtol=1e-3)

@@ -148,7 +148,7 @@ class OaMenOptions(BackboneOptions):
     """What only OA-MEN has.
 
     Attributes:
-        parallel: The MobileNet, a name in timm; `network.backbone` is the ResNet.
+        parallel: The MobileNet, a name in timm, or empty for none; `network.backbone` is the ResNet.
         pyramid: Channels of each level of the multi-scale fusion.
     """
 

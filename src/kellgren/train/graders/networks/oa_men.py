@@ -58,23 +58,23 @@ class OaMen(KneeNet):
     Args:
         recipe: Gives tasks, auxiliary questions and dropout.
         resnet: With four stages at strides 4, 8, 16, 32.
-        mobilenet: Maps (N, C, H, W) to (N, D, H / 32, W / 32).
+        mobilenet: Maps (N, C, H, W) to (N, D, H / 32, W / 32); None leaves it out, for an ablation.
         pyramid: Channels of each level.
     """
 
-    def __init__(self, recipe: Recipe, resnet: Features, mobilenet: Features, pyramid: int) -> None:
+    def __init__(self, recipe: Recipe, resnet: Features, mobilenet: Features | None, pyramid: int) -> None:
         super().__init__()
         self.tasks = tuple(recipe.tasks)
         self.resnet = resnet
         self.pyramid = Pyramid(resnet.stage_widths[-4:], pyramid)
         self.mobilenet = mobilenet
         self.dropout = nn.Dropout(recipe.network.dropout)
-        self.heads = heads_of(recipe, 4 * pyramid + mobilenet.width)
+        self.heads = heads_of(recipe, 4 * pyramid + (mobilenet.width if mobilenet else 0))
 
     @property
     def backbones(self) -> tuple[nn.Module, ...]:
         """ResNet and MobileNet; the pyramid starts from random weights."""
-        return self.resnet, self.mobilenet
+        return (self.resnet, self.mobilenet) if self.mobilenet else (self.resnet,)
 
     def forward(self, *views: Tensor) -> Outputs:
         """Raw outputs, (N, outputs) a task, of one view (N, C, H, W)."""
@@ -97,7 +97,8 @@ class OaMen(KneeNet):
         (x,) = views
         if x.shape[2] % 32 or x.shape[3] % 32:
             raise BadRecipe(f"oa_men needs sides that 32 divides, not {x.shape[2]} x {x.shape[3]}")
-        return [*self.pyramid(self.resnet.stages(x)[-4:]), self.mobilenet(x)]
+        levels = self.pyramid(self.resnet.stages(x)[-4:])
+        return [*levels, self.mobilenet(x)] if self.mobilenet else levels
 
 
 def build(recipe: Recipe, init: str | None) -> OaMen:
@@ -108,5 +109,5 @@ def build(recipe: Recipe, init: str | None) -> OaMen:
     (view,) = recipe.views.values()
     net, channels = recipe.network, view.channels
     resnet = features(net.backbone, net, channels=channels, init=init, arguments=options.model)
-    mobilenet = features(options.parallel, net, channels=channels, init=init)
-    return OaMen(recipe, resnet, mobilenet, options.pyramid)
+    parallel = features(options.parallel, net, channels=channels, init=init) if options.parallel else None
+    return OaMen(recipe, resnet, parallel, options.pyramid)
