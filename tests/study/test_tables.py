@@ -630,10 +630,13 @@ def test_a_soft_vote_decides_as_it_is_told():
 
 
 def test_state_of_a_cell(tmp_path):
+    def line(epoch):
+        return json.dumps({"epoch": epoch, "loss": 1.0, "seconds": 1.0, "score": 0.0, "best": True}) + "\n"
+
     assert cells.status(tmp_path, "val", 5) == "not run"
     (tmp_path / "run").mkdir()
     assert cells.status(tmp_path, "val", 5) == "begun: 0 of 5 epochs"
-    (tmp_path / "run" / "log.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n')
+    (tmp_path / "run" / "log.jsonl").write_text("".join(map(line, (1, 2))))
     assert cells.status(tmp_path, "val", 5) == "begun: 2 of 5 epochs"
     assert cells.status(tmp_path, "val", 2) == "trained, not graded yet"
     write_json(tmp_path / cells.FAILED, {"reason": "the loss is nan"})
