@@ -161,7 +161,7 @@ def test_sizes_share_everything_but_weight_of_work():
 def with_clip(view, clip):
     """The steps of a view with another clip limit."""
     given = (*view.prepare, *view.finish)
-    return [{**step, "clip": clip} if step["step"] == "clahe" else step for step in given]
+    return [step.model_copy(update={"clip": clip}) if step.step == "clahe" else step for step in given]
 
 
 @pytest.mark.parametrize("size", ["full", "small"])
@@ -173,7 +173,7 @@ def test_the_clip_limit_has_an_effect_at_every_size(name, size):
     crop = steps.unit_range(drawn.pixels)
     one, three = (steps.apply(crop, with_clip(view, clip)) for clip in (1.0, 3.0))
     assert float(np.abs(one - three).mean()) > 0.05
-    where = [step["step"] for step in view.prepare].index("clahe")
+    where = [step.step for step in view.prepare].index("clahe")
     assert min(steps.apply(crop, view.prepare[:where]).shape) >= 128
 
 
@@ -182,7 +182,7 @@ def test_every_recipe_with_clahe_is_looked_at():
         name
         for name in GRADERS
         for view in recipe.load(name).views.values()
-        if any(step["step"] == "clahe" for step in view.prepare)
+        if any(step.step == "clahe" for step in view.prepare)
     }
     assert named == {"dual-stream", "dual-stream-no-attention", "dual-stream-clahe"}
 
@@ -214,7 +214,7 @@ def test_at_the_matched_size_only_the_idea_differs(name):
     assert chosen.network.backbone == trunk
     side = 128 if name.startswith("dual-stream") else 160
     for view, at_full in zip(chosen.views.values(), full.views.values(), strict=True):
-        assert [s["step"] for s in view.prepare] == [s["step"] for s in at_full.prepare]
+        assert [s.step for s in view.prepare] == [s.step for s in at_full.prepare]
         drawn = draw_crop(np.random.default_rng(0), KL=1, side="R", size=224)
         shown = steps.apply(steps.unit_range(drawn.pixels), (*view.prepare, *view.finish))
         assert shown.shape[1] == side
