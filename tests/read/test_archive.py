@@ -155,7 +155,7 @@ def test_tar_archives(film, tmp_path, name, mode):
     (tmp_path / name).write_bytes(tarred({"001": film[1], "notes.txt": b"text", long: film[0]}, mode))
     listing = list_images([tmp_path])
     assert [s.file for s in listing.sources] == [f"{name}/001", f"{name}/{long}"]
-    assert listing.skipped == {"files that are no images": 1}
+    assert listing.skipped == {"files that are not images": 1}
     assert [s.read_bytes() for s in listing.sources] == [film[1], film[0]]
 
 

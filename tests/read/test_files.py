@@ -117,7 +117,7 @@ def test_a_viewers_files_are_counted_and_not_read(tmp_path):
     listing = list_images([tmp_path])
     assert files(listing) == [("", "DICOM/IM0")]
     assert sum(listing.skipped.values()) == len(DISC)
-    assert listing.sentence() == "skipped: 7 files that are no images, 2 hidden or system files"
+    assert listing.sentence() == "skipped: files that are not images (7), hidden or system files (2)"
 
 
 @pytest.mark.parametrize("data", [b"", b"text", PNG[:30]])

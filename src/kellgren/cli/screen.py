@@ -47,7 +47,7 @@ class Answer:
             if isinstance(row.get("KL"), int):
                 self._grades[int(str(row["KL"]))] += 1
             if status in self._reasons:
-                self._reasons[status].update(_kinds(str(row["reason"])))
+                self._reasons[status].update(_kinds(str(row["reason"]), status))
 
     def rows_in(self, order: Iterable[Key]) -> list[Row]:
         """All rows in the order of the files, unknown cells left out."""
@@ -84,9 +84,10 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _kinds(reason: str) -> list[str]:
-    """The reasons of one row without their particulars, which follow a colon or a semicolon."""
-    return [part.partition(":")[0].strip() for part in reason.split("; ")]
+def _kinds(reason: str, status: str) -> list[str]:
+    """The reasons of one row without their particulars, which follow a colon; of a failure without its remedy."""
+    parts = reason.split("; ")
+    return [part.partition(":")[0].strip() for part in (parts if status == "refer" else parts[:1])]
 
 
 def _cells(key: Key, row: Row, *, several: bool) -> list[str]:

@@ -40,7 +40,7 @@ def gate(crop: JointCrop, line: Contour | None, *, line_sought: bool) -> tuple[s
     reasons = []
     side = min(crop.pixels.shape)
     if side < SMALLEST:
-        reasons.append(f"the joint is {side} pixels wide; at least {SMALLEST} are needed")
+        reasons.append(f"the joint is {side} pixels wide: at least {SMALLEST} are needed")
     if line_sought and line is None:
         reasons.append("no joint line is recognised: is it an upright front view of a joint?")
     if crop.is_image and line is not None and line.width > TIGHTEST * crop.pixels.shape[1]:

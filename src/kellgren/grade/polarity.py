@@ -28,7 +28,7 @@ ALONE: Final = 0.42
 SEEN: Final = 0.25
 """A joint line less sure than this is none: what is amiss with the image is not its polarity."""
 
-UNCLEAR: Final = "it is not clear whether bone is bright or dark; name the polarity in a metadata table"
+UNCLEAR: Final = "it is not clear whether bone is bright or dark: name the polarity in a metadata table"
 
 
 def settle(

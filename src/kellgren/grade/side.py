@@ -74,7 +74,7 @@ def _only(stated: Laterality, look: Look) -> Orientation:
     shown = look()
     if shown is not None:
         return Orientation(shown, "image")
-    return Orientation(None, None, (f"{_UNKNOWN}; give it with --side",))
+    return Orientation(None, None, (f"{_UNKNOWN} (give it with --side)",))
 
 
 def _several(stated: Laterality, looks: Sequence[Look], layout: Layout) -> tuple[Orientation, ...]:

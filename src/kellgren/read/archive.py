@@ -182,7 +182,7 @@ class _Walk:
             if named or entry.name.lower().endswith(SUFFIXES):
                 self._check(entry, path)
             elif entry.method or entry.size == 0:
-                self.skipped["files that are no images"] += 1
+                self.skipped["files that are not images"] += 1
                 return
             if not named:
                 with container.open(place) as stream:
@@ -191,7 +191,7 @@ class _Walk:
                     self._check_nested(entry, len(places), path)
                     nested = _open_nested(self.path, self.modified_ns, places, self.limits.max_bytes)
                 elif not is_image(head):
-                    self.skipped["files that are no images"] += 1
+                    self.skipped["files that are not images"] += 1
                     return
                 self._check(entry, path)
         except (UnreadableImage, *BROKEN) as error:

@@ -79,7 +79,7 @@ class Listing:
 
     def sentence(self) -> str:
         """What was skipped, in one line; empty where nothing was."""
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.skipped.items()))
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(self.skipped.items()))
         return f"skipped: {kinds}" if kinds else ""
 
 
@@ -233,7 +233,7 @@ def _file(path: Path, file: str, mode: int | None, limits: Limits, skipped: Coun
         except OSError:  # `load` says so
             known = True
         if not known:
-            skipped["files that are no images"] += 1
+            skipped["files that are not images"] += 1
             return
     yield Source(path, file)
 
