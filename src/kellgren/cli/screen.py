@@ -85,7 +85,7 @@ def count(number: int, noun: str) -> str:
 
 
 def _kinds(reason: str, status: str) -> list[str]:
-    """The reasons of one row without their particulars, which follow a colon; of a failure without its remedy."""
+    """The reasons of one row, without particulars (after a colon) and remedies (of failures)."""
     parts = reason.split("; ")
     return [part.partition(":")[0].strip() for part in (parts if status == "refer" else parts[:1])]
 
