@@ -16,7 +16,7 @@ from torch import nn  # noqa: E402 - after the check that torch is there
 from kellgren.data import load  # noqa: E402 - after the check that torch is there
 from kellgren.errors import BadRecipe  # noqa: E402
 from kellgren.train import folder, optimiser, session  # noqa: E402
-from kellgren.train.graders import held_out, losses, networks  # noqa: E402
+from kellgren.train.graders import losses, networks, training  # noqa: E402
 from kellgren.train.graders.recipe import Augment, Auxiliary, Loss, Optimise, Phase, View  # noqa: E402
 from kellgren.train.graders.training import train  # noqa: E402
 from kellgren.train.hardware import Hardware  # noqa: E402
@@ -177,7 +177,7 @@ def scripted(monkeypatch):
         weights.append({name: value.clone() for name, value in net.state_dict().items()})
         return {"score": scores[len(weights) - 1]}
 
-    monkeypatch.setattr(held_out, "metrics", metrics)
+    monkeypatch.setattr(training, "metrics", metrics)
     return scores, weights
 
 

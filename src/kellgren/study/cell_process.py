@@ -31,7 +31,7 @@ from kellgren.study.predictions import write_probabilities
 from kellgren.study.records import Cost, Job
 from kellgren.train import checkpoint, folder, hardware
 from kellgren.train.folder import BEST, LAST
-from kellgren.train.graders import batches, export, held_out, networks, training
+from kellgren.train.graders import batches, export, networks, training
 from kellgren.train.graders import recipe as recipes
 from kellgren.train.graders.recipe import Recipe
 from kellgren.train.hardware import Hardware
@@ -176,7 +176,7 @@ def _answer(recipe: Recipe, run: Path, dataset: DataSet, out: Path, chosen: Hard
     net.load_state_dict(checkpoint.load_weights(run / BEST)[0])
     net = net.to(chosen.device)
     crops = batches.preload(dataset, recipe, threads=chosen.threads).to(chosen.device)
-    logits = held_out.predict_logits(net, crops, recipe, chosen)
+    logits = training.predict_logits(net, crops, recipe, chosen)
     write_probabilities(logits, recipe, dataset, out)
 
 

@@ -15,7 +15,7 @@ from kellgren import data  # noqa: E402
 from kellgren.grade.golden import check  # noqa: E402
 from kellgren.measure import POINTS, ContourModel  # noqa: E402
 from kellgren.train import hardware  # noqa: E402
-from kellgren.train.contour import crops, export, losses, network, recipe, training  # noqa: E402
+from kellgren.train.contour import crops, export, network, recipe, training  # noqa: E402
 from kellgren.train.graders.recipe import Augment  # noqa: E402
 from kellgren.train.run import Run  # noqa: E402
 
@@ -66,7 +66,7 @@ def test_divergence_is_nought_for_the_gaussian_and_ln_2_far_from_it():
 
 def test_errors_are_split_along_and_across_the_line():
     true = pointed.line(0.4, 0.5)
-    across, along = losses.split(true + torch.tensor([0.03, 0.02]), true)
+    across, along = network.split(true + torch.tensor([0.03, 0.02]), true)
     torch.testing.assert_close(along, torch.full((1, POINTS), 0.03))
     torch.testing.assert_close(across, torch.full((1, POINTS), 0.02))
 
@@ -75,10 +75,10 @@ def test_loss_is_in_cells_and_leaves_out_what_is_outside():
     weights = replace(recipe.load(size="small").loss, shape=0.0)
     true = pointed.line(0.4, 0.5)
     heat = gaussian(true + torch.tensor([0.0, 0.025]), 40)
-    assert float(losses.contour(heat, true, torch.ones(1), weights)) == pytest.approx(1.0, abs=0.01)
+    assert float(network.contour(heat, true, torch.ones(1), weights)) == pytest.approx(1.0, abs=0.01)
     outside = true.clone()
     outside[:, 20:, 1] = 1.2
-    inside_only = float(losses.contour(heat, outside, torch.ones(1), weights))
+    inside_only = float(network.contour(heat, outside, torch.ones(1), weights))
     assert inside_only == pytest.approx(1.0, abs=0.2)  # neighbours of the moved points have other tangents
 
 
@@ -86,8 +86,8 @@ def test_unsure_points_weigh_less():
     weights = replace(recipe.load(size="small").loss, shape=0.0)
     true = torch.cat((pointed.line(0.4, 0.5), pointed.line(0.4, 0.5)))
     heat = gaussian(true + torch.tensor([[[0.0, 0.025]], [[0.0, 0.1]]]), 40)
-    even = float(losses.contour(heat, true, torch.tensor([1.0, 1.0]), weights))
-    uneven = float(losses.contour(heat, true, torch.tensor([1.0, 0.0]), weights))
+    even = float(network.contour(heat, true, torch.tensor([1.0, 1.0]), weights))
+    uneven = float(network.contour(heat, true, torch.tensor([1.0, 0.0]), weights))
     assert uneven < even
 
 

@@ -15,7 +15,7 @@ from kellgren.grade.grader import Grader  # noqa: E402
 from kellgren.model import bundle, framing, steps  # noqa: E402
 from kellgren.model.tta import Look  # noqa: E402
 from kellgren.train.graders import batches  # noqa: E402
-from kellgren.train.graders.recipe import Augment, View  # noqa: E402
+from kellgren.train.graders.recipe import FINISHING, Augment, View  # noqa: E402
 from kellgren.train.graders.recipe import load as load_recipe  # noqa: E402
 
 LARGE = (
@@ -218,3 +218,65 @@ def test_crops_of_different_sizes_are_refused(dataset, phantom_set, tiny_recipe)
     mixed = replace(dataset, knees=(*dataset.knees[:2], *load(phantom_set).knees[:2]))
     with pytest.raises(BadDataset, match=r"view 'joint': the crops differ in size.*such as resize"):
         batches.preload(mixed, unsized, threads=1)
+
+
+# which knees an epoch shows
+
+GRADES = np.array([0] * 10 + [1] * 4 + [2] * 3 + [-1] * 2)
+
+
+@pytest.mark.parametrize("way", ["natural", "balanced"])
+def test_same_seed_and_epoch_same_order(way):
+    first = batches.epoch_order(GRADES, way, seed=1, epoch=2)
+    np.testing.assert_array_equal(first, batches.epoch_order(GRADES, way, seed=1, epoch=2))
+    assert not np.array_equal(first, batches.epoch_order(GRADES, way, seed=1, epoch=3))
+    assert not np.array_equal(first, batches.epoch_order(GRADES, way, seed=2, epoch=2))
+
+
+def test_natural_shows_each_knee_once():
+    assert sorted(batches.epoch_order(GRADES, "natural", seed=0, epoch=0)) == list(range(len(GRADES)))
+
+
+def test_balanced_shows_each_grade_as_often():
+    order = batches.epoch_order(GRADES, "balanced", seed=0, epoch=0)
+    shown, counts = np.unique(GRADES[order], return_counts=True)
+    assert dict(zip(shown.tolist(), counts.tolist(), strict=True)) == {-1: 2, 0: 10, 1: 10, 2: 10}
+    times = np.bincount(order, minlength=len(GRADES))
+    assert set(times[10:14].tolist()) == {2, 3}
+    assert set(times[14:17].tolist()) == {3, 4}
+
+
+# the steps that follow augmentation
+
+CASES = [
+    [{"step": "region", "top": 0.241, "left": 0.0184, "height": 0.5886, "width": 0.9632}],
+    [{"step": "region", "top": 0.0, "left": 0.5, "height": 1.0, "width": 0.5}],
+    [{"step": "patch", "part": "left"}],
+    [{"step": "patch", "part": "right", "width": 0.333}, {"step": "mirror"}],
+    [{"step": "patch", "part": "right", "width": 0.001}],
+    [{"step": "normalise", "mean": 0.485, "std": 0.229}],
+    [{"step": "normalise", "mean": 0.1, "std": 0.3}, {"step": "mirror"}, {"step": "patch", "part": "left"}],
+    [],
+]
+
+
+@pytest.mark.parametrize("shape", [(299, 299), (40, 57)])
+@pytest.mark.parametrize("specs", CASES, ids=lambda specs: "+".join(s["step"] for s in specs) or "none")
+def test_batches_get_what_single_images_get(specs, shape):
+    images = np.random.default_rng(5).random((3, *shape), dtype=np.float32)
+    specs = steps.parse(specs)
+    finished = batches.finish(torch.from_numpy(images)[:, None], specs)
+    for image, tensor in zip(images, finished, strict=True):
+        np.testing.assert_array_equal(tensor[0].numpy(), steps.apply(image, specs))
+
+
+def test_three_channels_are_equal():
+    images = torch.rand(2, 1, 8, 9)
+    finished = batches.finish(images, steps.parse([{"step": "mirror"}]), channels=3)
+    assert finished.shape == (2, 3, 8, 9)
+    for channel in range(3):
+        torch.testing.assert_close(finished[:, channel], images[:, 0].flip(-1), rtol=0, atol=0)
+
+
+def test_recipes_may_finish_with_these_steps_and_no_others():
+    assert set(batches.STEPS) == set(FINISHING) <= set(steps.STEPS)

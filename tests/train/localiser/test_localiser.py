@@ -18,10 +18,11 @@ from kellgren.train import session  # noqa: E402
 from kellgren.train.folder import read_log  # noqa: E402
 from kellgren.train.graders import recipe as recipes  # noqa: E402
 from kellgren.train.hardware import Hardware  # noqa: E402
-from kellgren.train.localiser import compose, export, films, losses, networks, samples  # noqa: E402
+from kellgren.train.localiser import compose, export, films, networks, samples  # noqa: E402
 from kellgren.train.localiser import recipe as localiser_recipe  # noqa: E402
 from kellgren.train.localiser.boxed_film import image_order, mirrored  # noqa: E402
-from kellgren.train.localiser.level import batches, stage  # noqa: E402
+from kellgren.train.localiser.level import batches, loss_of, stage  # noqa: E402
+from kellgren.train.localiser.recipe import Weights  # noqa: E402
 from kellgren.train.run import Run  # noqa: E402
 
 CPU = Hardware(torch.device("cpu"), bf16=False, threads=1, name="test, fp32")
@@ -136,7 +137,7 @@ def test_eq_1_by_hand():
         torch.tensor([[1.0, 0, 0, 0], [0, 2, 0, 0]]),
         torch.stack([torch.full((6, 2), 0.5), torch.full((6, 2), float("nan"))]),
     )
-    loss = losses.cascade((knee, box, points), truth, losses.Weights(0.8, 0.6, 1.5), hardest=1.0)
+    loss = loss_of((knee, box, points), truth, Weights(0.8, 0.6, 1.5), hardest=1.0)
     expected = 0.8 * np.log(2) + 0.6 * (1 + 4) / 2 + 1.5 * 12 * 0.25
     assert float(loss) == pytest.approx(expected, rel=1e-6)
 
@@ -145,7 +146,7 @@ def test_only_the_hardest_answers_count():
     knee = torch.tensor([5.0, -5.0])
     nothing = (torch.full((2, 4), float("nan")), torch.full((2, 6, 2), float("nan")))
     truth = (torch.tensor([1.0, 1.0]), *nothing)
-    loss = losses.cascade((knee, torch.zeros(2, 4)), truth, losses.Weights(1, 0.5, 0), hardest=0.5)
+    loss = loss_of((knee, torch.zeros(2, 4)), truth, Weights(1, 0.5, 0), hardest=0.5)
     assert float(loss) == pytest.approx(np.log1p(np.exp(5.0)), rel=1e-6)
 
 
@@ -180,7 +181,7 @@ def test_a_level_learns_its_samples(film, tmp_path):
     cut = samples.cut(film, samples.around(film, rng, near=40, far=60), 46, equalise=True)
     level = localiser_recipe.Level(
         width=4, near=1, far=0, epochs=12, lr=5e-3, cycle=True, batch=16,
-        loss=losses.Weights(1, 0.5, 0), hardest=0.7,
+        loss=Weights(1, 0.5, 0), hardest=0.7,
     )  # fmt: skip
     torch.manual_seed(0)
     learning = stage("level1", networks.Level1(4), level, lambda: cut, second=False, seed=0, hardware=CPU)
@@ -193,8 +194,8 @@ def test_a_level_learns_its_samples(film, tmp_path):
 @pytest.mark.parametrize("size", ["small", "full"])
 def test_the_packaged_recipe_has_the_papers_weights(size):
     recipe = localiser_recipe.from_dict(recipes.document("locate", size=size))
-    assert recipe.level1.loss == losses.Weights(1.0, 0.5, 0.0)
-    assert recipe.level2.loss == losses.Weights(0.8, 0.6, 1.5)
+    assert recipe.level1.loss == Weights(1.0, 0.5, 0.0)
+    assert recipe.level2.loss == Weights(0.8, 0.6, 1.5)
     if size == "full":
         assert (recipe.level1.epochs, recipe.level1.lr, recipe.level1.batch) == (10, 1e-3, 500)
         assert (recipe.level2.epochs, recipe.level2.lr, recipe.level2.batch) == (10, 1e-4, 500)

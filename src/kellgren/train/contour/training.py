@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from kellgren.measure import FEMUR_POINTS, POINTS
 from kellgren.train import session
 from kellgren.train.contour import crops as pointed_crops
-from kellgren.train.contour import losses
+from kellgren.train.contour import network
 from kellgren.train.contour.crops import Batch, Crops
 from kellgren.train.contour.network import ContourNet
 from kellgren.train.contour.recipe import ContourRecipe
@@ -39,7 +39,7 @@ def train(run: Run[ContourRecipe], *, resume: bool = False, track: Track = silen
     def loss(_: nn.Module, batch: Batch) -> Tensor:
         with hardware.autocast():
             heat = net.heat(*hardware.place([batch.images])).float()
-        return losses.contour(
+        return network.contour(
             heat, batch.points.to(hardware.device), batch.scores.to(hardware.device), recipe.loss
         )
 
@@ -74,7 +74,7 @@ def metrics(net: ContourNet, crops: Crops, run: Run[ContourRecipe]) -> dict[str,
     for batch in pointed_crops.evaluation_batches(crops, run.recipe):
         answers = net(*run.hardware.place([batch.images]))[0].float().cpu()
         width = (batch.points[:, FEMUR_POINTS] - batch.points[:, -1]).norm(dim=1)[:, None]
-        beside, along = losses.split(answers, batch.points)
+        beside, along = network.split(answers, batch.points)
         across.append(beside / width)
         point.append(torch.hypot(beside, along) / width)
     errors = {"across": torch.cat(across), "point": torch.cat(point)}

@@ -7,9 +7,10 @@ takes 0.04 s, learning from it 1.4 s (recipe `joint`, one thread).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,11 @@ from torch import Tensor
 from kellgren.data import DataSet, Knee
 from kellgren.errors import BadDataset
 from kellgren.model import steps
+from kellgren.model.steps import Step
 from kellgren.read import read_bytes
 from kellgren.standardise import standardise
-from kellgren.train.graders import sampling, tensor_steps
 from kellgren.train.graders.augment import augment
-from kellgren.train.graders.recipe import Recipe
+from kellgren.train.graders.recipe import Recipe, Sampling
 from kellgren.vocabulary import MISSING, TASKS, Image
 
 
@@ -147,9 +148,37 @@ def mirrored_grades(grades: Mapping[str, Tensor], flipped: Tensor) -> dict[str, 
     return after
 
 
+def epoch_order(
+    grades: npt.NDArray[np.int64], sampling: Sampling, *, seed: int, epoch: int
+) -> npt.NDArray[np.int64]:
+    """Indices of the knees that one epoch shows, shuffled.
+
+    Args:
+        grades: (N,) KL grades, `MISSING` where not read.
+        sampling: `natural`: each knee once. `balanced`: as many knees of each grade as of the most frequent
+            one (OA-MEN 2024, section 2.2); rarer ones come several times, all equally often up to one, and
+            knees without a grade once.
+        seed: Of the run.
+        epoch: From 0; each epoch has an order of its own, whatever came before.
+
+    Returns:
+        (M,) indices into `grades`; the same for the same seed and epoch.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    if sampling == "natural":
+        return rng.permutation(len(grades))
+    present, counts = np.unique(grades[grades != MISSING], return_counts=True)
+    indices = [np.flatnonzero(grades == MISSING)]
+    for grade in present:
+        knees = np.flatnonzero(grades == grade)
+        whole, rest = divmod(int(counts.max()), len(knees))
+        indices += [np.tile(knees, whole), rng.permutation(knees)[:rest]]
+    return rng.permutation(np.concatenate(indices))
+
+
 def steps_per_epoch(crops: Crops, recipe: Recipe) -> int:
     """Batches of an epoch; the last incomplete one is dropped."""
-    knees = len(sampling.order(crops.kl, recipe.sampling, seed=0, epoch=0))
+    knees = len(epoch_order(crops.kl, recipe.sampling, seed=0, epoch=0))
     return max(1, knees // recipe.optimise.batch)
 
 
@@ -168,7 +197,7 @@ def training_batches(
         epoch: From 0.
         part: Which share of every batch is wanted: (0, 1) all of it, (1, 4) the second quarter.
     """
-    order = sampling.order(crops.kl, recipe.sampling, seed=seed, epoch=epoch)
+    order = epoch_order(crops.kl, recipe.sampling, seed=seed, epoch=epoch)
     size = min(recipe.optimise.batch, len(order))
     generator = torch.Generator()
     for number in range(len(order) // size):
@@ -239,6 +268,56 @@ def finished(images: Mapping[str, Tensor], source: Mapping[str, str], recipe: Re
         recipe: Gives `finish` and `channels` of each view.
     """
     return tuple(
-        tensor_steps.apply(images[source[name]], view.finish, channels=view.channels)
+        finish(images[source[name]], view.finish, channels=view.channels)
         for name, view in recipe.views.items()
     )
+
+
+def region(images: Tensor, *, top: float, left: float, height: float, width: float) -> Tensor:
+    """Cut a fixed rectangle given in fractions of the image; see `kellgren.model.steps.region`."""
+    rows, columns = images.shape[-2:]
+    y, x = min(round(top * rows), rows - 1), min(round(left * columns), columns - 1)
+    return images[..., y : y + max(1, round(height * rows)), x : x + max(1, round(width * columns))]
+
+
+def patch(images: Tensor, *, part: Literal["left", "right"], width: float = 0.5) -> Tensor:
+    """Cut the left or right part at full height; see `kellgren.model.steps.patch`."""
+    columns = max(1, round(width * images.shape[-1]))
+    return images[..., :columns] if part == "left" else images[..., -columns:]
+
+
+def mirror(images: Tensor) -> Tensor:
+    """Flip left to right."""
+    return images.flip(-1)
+
+
+def normalise(images: Tensor, *, mean: float, std: float) -> Tensor:
+    """(x - mean) / std."""
+    # tensors on both sides: dividing by a Python number may multiply by its rounded inverse
+    return (images - images.new_tensor(mean)) / images.new_tensor(std)
+
+
+STEPS: Final[dict[str, Callable[..., Tensor]]] = {
+    step.__name__: step for step in (region, patch, mirror, normalise)
+}
+"""The same names as in `kellgren.train.graders.recipe.FINISHING`."""
+
+
+def finish(images: Tensor, steps: Sequence[Step], *, channels: int = 1) -> Tensor:
+    """Run the steps that follow augmentation, in order.
+
+    Training finishes thousands of augmented images on the device that the network computes on; grading runs
+    `kellgren.model.steps` on one image at a time. Each function above is the step of the same name, to the
+    bit.
+
+    Args:
+        images: (N, 1, H, W) float32 in [0, 1], bone bright.
+        steps: `View.finish`.
+        channels: How many equal channels come out: 1 or 3.
+
+    Returns:
+        (N, channels, h, w) float32; a view of `images` where nothing had to be computed.
+    """
+    for step in steps:
+        images = STEPS[step.step](images, **step.parameters)
+    return images.expand(-1, channels, -1, -1) if channels > 1 else images

@@ -55,8 +55,10 @@ __all__ = [
 
 Grade = Annotated[int, Field(ge=0, le=4)]
 
+Sampling = Literal["natural", "balanced"]
+
 FINISHING: Final = ("region", "patch", "mirror", "normalise")
-"""Steps that `View.finish` may hold: those that `kellgren.train.graders.tensor_steps` has for batches."""
+"""Steps that `View.finish` may hold: those that `kellgren.train.graders.batches` has for tensors."""
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -69,7 +71,7 @@ class View:
     Attributes:
         prepare: Model-stage steps before augmentation (`kellgren.model.steps`), ending at a fixed size.
         finish: Those after it: cutting, mirroring and normalising, which batches of tensors can do as well
-            (`kellgren.train.graders.tensor_steps`).
+            (`kellgren.train.graders.batches.finish`).
         channels: 1, or 3 equal ones for backbones that need colour.
     """
 
@@ -357,7 +359,7 @@ class Recipe:
     auxiliary: dict[str, Auxiliary] = field(default_factory=dict)
     augment: Augment = Augment()
     augment_by_grade: dict[Grade, Augment] = field(default_factory=dict)
-    sampling: Literal["natural", "balanced"] = "natural"
+    sampling: Sampling = "natural"
     decision: dict[str, DecisionRule] = field(default_factory=dict)
     calibration: Method = "temperature"
     tta: tuple[TestTimeLook, ...] = ()

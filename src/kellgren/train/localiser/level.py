@@ -8,12 +8,12 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kellgren.locate import windows
 from kellgren.train.graders.recipe import Optimise, Phase
 from kellgren.train.hardware import Hardware
-from kellgren.train.localiser import losses
-from kellgren.train.localiser.recipe import Level
+from kellgren.train.localiser.recipe import Level, Weights
 from kellgren.train.localiser.samples import Samples
 from kellgren.train.session import Data, Stage
 
@@ -54,7 +54,7 @@ def stage(
         answers = tuple(a.float().flatten(2).mean(-1) if a.ndim == 4 else a.float() for a in answers)
         answers = (answers[0].reshape(len(window)), *answers[1:])
         knee, box, points = truth
-        return losses.cascade(answers, (knee, box, points), level.loss, hardest=level.hardest)
+        return loss_of(answers, (knee, box, points), level.loss, hardest=level.hardest)
 
     def data() -> Data[Net, Batch]:
         cut = samples()
@@ -98,3 +98,37 @@ def batches(samples: Samples, batch: int, rng: np.random.Generator, *, second: b
             torch.from_numpy(box),
             torch.from_numpy(points),
         )
+
+
+def loss_of(
+    answers: tuple[Tensor, ...], truth: tuple[Tensor, Tensor, Tensor], weights: Weights, *, hardest: float
+) -> Tensor:
+    """Eq. (1) of Wang et al. 2021: weighted sum of cross entropy and two Euclidean losses.
+
+    Args:
+        answers: `knee` (N,) logits, `box` (N, 4), and from level 2 `points` (N, 6, 2).
+        truth: The same of the samples; NaN where nothing is known.
+        weights: The alphas.
+        hardest: Share of the samples, the worst answered, whose cross entropy counts (MTCNN's online
+            hard sample mining keeps 0.7).
+
+    Returns:
+        Scalar. The Euclidean losses are means over the samples of squared distances summed over the
+        coordinates, as in MTCNN's eq. (2) and (3).
+    """
+    knee, box = answers[0], answers[1]
+    said = ~torch.isnan(truth[0])
+    each = F.binary_cross_entropy_with_logits(knee[said], truth[0][said], reduction="none")
+    kept = torch.topk(each, max(1, int(hardest * len(each)))).values if len(each) else each.sum()[None]
+    loss = weights.knee * kept.mean() + weights.box * _euclidean(box, truth[1])
+    if weights.points:
+        loss = loss + weights.points * _euclidean(answers[2].flatten(1), truth[2].flatten(1))
+    return loss
+
+
+def _euclidean(answers: Tensor, truth: Tensor) -> Tensor:
+    """Mean over samples with known truth of the squared distance; 0 where there is none."""
+    known = ~torch.isnan(truth).any(dim=1)
+    if not bool(known.any()):
+        return answers.sum() * 0
+    return (answers[known] - truth[known]).square().sum(dim=1).mean()
