@@ -214,6 +214,7 @@ def test_rows_have_the_columns(planted):
     assert all(tuple(finding.row()) == auditing.COLUMNS for finding in planted.findings)
     document = planted.to_dict()
     validate("audit", document)
+    assert "patient" not in " ".join(auditing.COLUMNS)
     assert document["counts"]["near_copy"] == {"across": len(EDITS), "within": 0}
 
 
@@ -240,3 +241,21 @@ def test_empty_and_absent_folders(tmp_path):
         inventory.take(tmp_path)
     with pytest.raises(BadDataset, match="not a folder"):
         inventory.take(tmp_path / "absent")
+
+
+def test_no_patient_id_leaves_the_audit(tmp_path):
+    """Only file names do: they are the user's own."""
+    for path in ("train/0/a.png", "val/1/b.png", "MB00123R.png"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"x")
+    lines = [
+        "name,split,patient,side,KL",
+        "a,train,Doe^Jane,R,0",
+        "b,val,Doe^Jane,L,1",
+        "MB00123R,val,Doe^Jim,R,1",
+    ]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    result = run(tmp_path)
+    assert [f.detail for f in only(result, "shared_patient")] == ["one patient is in train and in val"]
+    assert "patient: the name and labels.csv name two patients" in [f.detail for f in result.findings]
+    assert "Doe" not in f"{result.to_dict()}{auditing.sentences(result)}"

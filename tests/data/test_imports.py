@@ -120,5 +120,5 @@ def test_tables_of_contents_that_are_none(tmp_path):
     contents(tmp_path / "src", ("a", "b"), header=("Folder", "ParticipantID"))
     with pytest.raises(BadDataset, match="no column Barcode, SeriesDescription"):
         imports.import_oai_films(tmp_path / "src", tmp_path / "out")
-    with pytest.raises(BadDataset, match="cannot be read"):
+    with pytest.raises(BadDataset, match="there is no such file"):
         imports.import_oai_films(tmp_path / "absent", tmp_path / "out")

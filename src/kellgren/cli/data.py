@@ -200,7 +200,7 @@ def _share(text: str) -> tuple[str, int]:
     if not parts.isdecimal() or not int(parts):
         raise typer.BadParameter(f"{text!r} is not NAME=PARTS", param_hint="--share")
     try:
-        check_split(name, Path(), 1)
+        check_split(name)
     except BadDataset as error:
         raise typer.BadParameter(f"split {name!r}: {error.remedy}", param_hint="--share") from error
     return name, int(parts)

@@ -70,7 +70,6 @@ class Finding:
             grade = "" if entry is None or entry.grade is None else str(entry.grade)
             cells[f"file{number}"] = entry.file if entry else ""
             cells[f"split{number}"] = (entry.split or "") if entry else ""
-            cells[f"patient{number}"] = (entry.patient or "") if entry else ""
             cells[f"KL{number}"] = grade
         likeness = "" if self.likeness is None else f"{self.likeness:.3f}"
         return cells | {"likeness": likeness, "detail": self.detail}
@@ -198,7 +197,7 @@ def _shared_patients(entries: Sequence[Entry]) -> Iterator[Finding]:
     for entry in entries:
         if entry.patient:
             knees[entry.patient].append(entry)
-    for patient, mine in sorted(knees.items()):
+    for _, mine in sorted(knees.items()):
         told = set()
         for first, second in combinations(mine, 2):
             across = _across(first, second)
@@ -209,7 +208,7 @@ def _shared_patients(entries: Sequence[Entry]) -> Iterator[Finding]:
                     first,
                     second,
                     across,
-                    f"patient {patient} is in {across.replace('|', 'and')}",
+                    f"one patient is in {across.replace(' | ', ' and in ')}",
                 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,8 @@ import numpy.typing as npt
 from kellgren.data.folder import iter_images
 from kellgren.errors import BadDataset
 from kellgren.read import Source
+from kellgren.read.laterality import side_word
+from kellgren.read.tables import decimal, is_missing, read_table
 from kellgren.vocabulary import Side
 
 TABLE: Final = "boxes.csv"
@@ -48,24 +49,26 @@ def load_films(root: Path) -> tuple[FilmRef, ...]:
         BadDataset: If the table cannot be read, or names an image that is not there.
     """
     path = root / TABLE
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise BadDataset(f"cannot read the boxes: {error.strerror}", path=path) from error
+    header, rows = read_table(path, BadDataset)
+    columns = [name.casefold() for name in header]
+    absent = [name for name in ("file", "x0", "y0", "x1", "y1") if name not in columns]
+    if absent:
+        raise BadDataset(f"no column {', '.join(absent)}", path=path)
     images = {image.path.name: image for image in iter_images(root)}
     knees: dict[str, list[tuple[list[float], Side | None]]] = {}
-    for line, row in enumerate(rows, 2):
+    for line, cells in rows:
+        row = dict(zip(columns, cells, strict=True))
         try:
-            box = [float(row[key]) for key in ("x0", "y0", "x1", "y1")]
-            name = row["file"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadDataset(f"line {line}: no box ({error})", path=path) from error
-        if not (box[2] > box[0] and box[3] > box[1]):
+            box = [decimal(row[key]) for key in ("x0", "y0", "x1", "y1")]
+        except ValueError:
+            raise BadDataset(f"line {line}: x0, y0, x1, y1 are not four numbers", path=path) from None
+        if not (box[2] > box[0] and box[3] > box[1] and np.isfinite(box).all()):
             raise BadDataset(f"line {line}: the box is empty", path=path)
-        stated = row.get("side") or ""
-        side: Side | None = "R" if stated == "R" else "L" if stated == "L" else None
-        knees.setdefault(name, []).append((box, side))
+        stated = row.get("side", "")
+        side = side_word(stated)
+        if side == "B" or (side is None and not is_missing(stated)):
+            raise BadDataset(f"line {line}: side {stated!r} is not R, L or empty", path=path)
+        knees.setdefault(row["file"], []).append((box, side))
     missing = sorted(set(knees) - set(images))
     if missing:
         raise BadDataset(f"{len(missing)} films of the table are not there, first {missing[0]!r}", path=root)

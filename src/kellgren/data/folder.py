@@ -7,12 +7,11 @@ must agree. `folds.csv` adds cross-validation folds. Empty cells are readings th
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Final, cast
 
 import numpy as np
@@ -20,11 +19,15 @@ import numpy.typing as npt
 
 from kellgren.errors import BadDataset, closest
 from kellgren.read import Source, list_images
-from kellgren.read.grade_folders import SPLIT_WORDS, SPLITS, place_of
-from kellgren.read.names import IMAGE_SUFFIXES
+from kellgren.read.grade_folders import SPLIT_WORDS, SPLITS, grade_of_folder, place_of
+from kellgren.read.laterality import side_word
+from kellgren.read.names import IMAGE_SUFFIXES, image_stem
+from kellgren.read.tables import is_missing, read_table, whole
 from kellgren.vocabulary import MISSING, READINGS, TASKS, Side, oa_from_kl
 
 _NAME_WITH_SIDE: Final = re.compile(r"^(?P<patient>\d{7}|MB\d{5})(?P<side>[RL])$")
+_FOLD: Final = re.compile(r"[0-9]{1,6}")
+_SHOWN: Final = 20  # offenders that a message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +129,8 @@ def load(root: Path | str) -> DataSet:
     else:
         missing = sorted(labels.keys() - images.keys())
         if missing:
-            raise BadDataset(
-                f"labels.csv names {len(missing)} knees without an image, first {missing[0]!r}", path=root
-            )
+            names = ", ".join(map(repr, missing[:_SHOWN])) + (", ..." if len(missing) > _SHOWN else "")
+            raise BadDataset(f"labels.csv names {len(missing)} knees without an image: {names}", path=root)
         knees = [_check_against_path(root, replace(k, image=images[n])) for n, k in labels.items()]
     if not knees:
         raise BadDataset("no images found", path=root, remedy="expected SPLIT/GRADE/NAME.png or labels.csv")
@@ -174,33 +176,89 @@ def iter_images(root: Path) -> Iterator[Source]:
 
 
 def read_labels(path: Path) -> dict[str, Knee] | None:
-    """The knees of a `labels.csv` by name, their `image` not yet known; None where there is no table.
+    """Read the knees of a `labels.csv` as people write it.
+
+    Columns are found in any case. `Right`, `r` and `1` are sides; `2.0`, `2,0` and `2Mild` are grades; `NA`
+    and its like are readings that were never made; a name may be a path and have its suffix.
+
+    Returns:
+        Knees by name, their `image` not yet known; None where there is no table.
 
     Raises:
-        BadDataset: If the table breaks its contract.
+        BadDataset: If the table breaks its contract: every cell that does is named, up to twenty of them.
     """
-    if not path.is_file():
+    if not (path.exists() or path.is_symlink()):
         return None
     knees: dict[str, Knee] = {}
-    for line, row in _rows(path, required=("name", "split", "patient", "side", "KL")):
-        name = row["name"]
-        if name in knees:
-            raise BadDataset(f"line {line}: {name!r} appears twice", path=path)
-        side = row["side"]
-        if side not in ("R", "L", ""):
-            raise BadDataset(f"line {line}: side {side!r} is not R, L or empty", path=path)
-        check_split(row["split"], path, line)
-        if not row["patient"]:
-            raise BadDataset(f"line {line}: no patient", path=path, remedy="splits are checked by patient")
-        readings = {task: _reading(row[task], task, path, line) for task in READINGS if row.get(task)}
-        image = Source(path, path.name)  # replaced by the image's own before anybody sees it
-        knees[name] = Knee(
-            name, row["split"], row["patient"], cast("Side | None", side or None), image, readings
-        )
+    offenders: list[str] = []
+    for line, row in _rows(path, ("name", "split", "patient", "side", "KL"), READINGS):
+        name = knee_name(row["name"])
+        words = _offences(row)
+        if not name or name in knees:
+            words.append(f"{name!r} appears twice" if name else "no name")
+        offenders += [f"line {line}: {word}" for word in words]
+        if not words:
+            grades = ((task, _grade(row[task], task)) for task in READINGS if task in row)
+            readings = {task: grade for task, grade in grades if grade is not None}
+            side, split = cast("Side | None", side_word(row["side"])), _split(row["split"])
+            image = Source(path, path.name)  # replaced by the image's own before anybody sees it
+            knees[name] = Knee(name, split, whole(row["patient"]), side, image, readings)
+    _refuse(offenders, path)
+    if knees and not any("KL" in knee.readings for knee in knees.values()):
+        raise BadDataset("the column KL is empty", path=path, remedy="write the KL grade of each knee, 0..4")
     return knees
 
 
-def check_split(split: str, path: Path, line: int) -> None:
+def knee_name(cell: str) -> str:
+    """The name of a knee by a cell that may be a path, of Windows too, and have an image's suffix."""
+    parts = PureWindowsPath(cell).parts
+    stem = whole(image_stem(parts[-1])) if parts else ""
+    return f"auto_test/{stem}" if stem and "auto_test" in parts[:-1] else stem
+
+
+def _offences(row: Mapping[str, str]) -> list[str]:
+    """What is in doubt in a row of `labels.csv`."""
+    words = []
+    if not is_missing(row["side"]) and side_word(row["side"]) not in ("R", "L"):
+        words.append(f"side {row['side']!r} is not R, L or empty: write R or L")
+    try:
+        check_split(_split(row["split"]))
+    except BadDataset as error:
+        words.append(f"{error.message}: {error.remedy}")
+    if is_missing(row["patient"]):
+        words.append("no patient: splits are checked by patient")
+    for task in READINGS:
+        cell = row.get(task, "")
+        if not is_missing(cell) and _grade(cell, task) is None:
+            words.append(f"{task} is {cell!r}, not 0..{TASKS[task].classes - 1} or empty")
+    return words
+
+
+def _split(cell: str) -> str:
+    return SPLIT_WORDS.get(cell.casefold(), "" if is_missing(cell) else cell)
+
+
+def _grade(cell: str, task: str) -> int | None:
+    """The grade of a cell; None where it holds none."""
+    text = whole(cell.replace(",", "."))
+    if task == "KL" and text[:1].isalnum():  # not -1, which is no folder's "- 1" here
+        return grade_of_folder(text)
+    known = {str(grade): grade for grade in range(TASKS[task].classes)}
+    return known.get(text)
+
+
+def _refuse(offenders: Sequence[str], path: Path) -> None:
+    if not offenders:
+        return
+    words = "; ".join(offenders[:_SHOWN])
+    if len(offenders) > _SHOWN:
+        words += f"; and {len(offenders) - _SHOWN} more"
+    raise BadDataset(
+        words if len(offenders) == 1 else f"{len(offenders)} cells are in doubt: {words}", path=path
+    )
+
+
+def check_split(split: str) -> None:
     """Refuse a split that is empty or nearly one of the usual words: `Val`, `validation`, `tset`.
 
     Other words are allowed (`external`, `fold3`): a misspelt one would be left out of every run unseen.
@@ -211,22 +269,13 @@ def check_split(split: str, path: Path, line: int) -> None:
     if split in SPLITS:
         return
     if not split:
-        raise BadDataset(f"line {line}: no split", path=path, remedy=f"use {', '.join(SPLITS)} or a name")
+        raise BadDataset("no split", remedy=f"use {', '.join(SPLITS)} or a name")
     word = re.sub(r"[^a-z]", "", split.casefold())
     known = {re.sub(r"[^a-z]", "", written): name for written, name in SPLIT_WORDS.items()}
     near = closest(word, known, cutoff=0.8)
     if near is not None:
         meant = known[near]
-        raise BadDataset(
-            f"line {line}: split {split!r}", path=path, remedy=f"write {meant!r}, if it is meant"
-        )
-
-
-def _reading(text: str, task: str, path: Path, line: int) -> int:
-    top = TASKS[task].classes - 1
-    if not text.isdecimal() or int(text) > top:
-        raise BadDataset(f"line {line}: {task} is {text!r}, not 0..{top} or empty", path=path)
-    return int(text)
+        raise BadDataset(f"split {split!r}", remedy=f"write {meant!r}, if it is meant")
 
 
 def read_folds(path: Path) -> dict[str, int]:
@@ -235,31 +284,39 @@ def read_folds(path: Path) -> dict[str, int]:
     Raises:
         BadDataset: If the table breaks its contract.
     """
-    if not path.is_file():
+    if not (path.exists() or path.is_symlink()):
         return {}
     folds: dict[str, int] = {}
-    for line, row in _rows(path, required=("name", "fold")):
-        if row["name"] in folds:
-            raise BadDataset(f"line {line}: {row['name']!r} appears twice", path=path)
-        if not row["fold"].isdecimal():
-            raise BadDataset(f"line {line}: fold {row['fold']!r} is not a number", path=path)
-        folds[row["name"]] = int(row["fold"])
+    offenders: list[str] = []
+    for line, row in _rows(path, ("name", "fold")):
+        name, fold = knee_name(row["name"]), whole(row["fold"])
+        if name in folds:
+            offenders.append(f"line {line}: {name!r} appears twice")
+        elif not _FOLD.fullmatch(fold):
+            offenders.append(f"line {line}: fold {row['fold']!r} is not a number")
+        else:
+            folds[name] = int(fold)
+    _refuse(offenders, path)
     return folds
 
 
-def _rows(path: Path, *, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            absent = [name for name in required if name not in (reader.fieldnames or ())]
-            if absent:
-                raise BadDataset(f"no column {', '.join(absent)}", path=path)
-            for row in reader:
-                if None in row or None in row.values():
-                    raise BadDataset(f"line {reader.line_num}: wrong number of cells", path=path)
-                yield reader.line_num, {key: value.strip() for key, value in row.items()}
-    except UnicodeDecodeError as error:
-        raise BadDataset("not UTF-8 text", path=path) from error
+def _rows(
+    path: Path, required: tuple[str, ...], optional: Iterable[str] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """The cells of the named columns, whatever the case of the header, with their line numbers."""
+    header, rows = read_table(path, BadDataset)
+    known = {name.casefold(): name for name in (*required, *optional)}
+    columns = [(known[name.casefold()], i) for i, name in enumerate(header) if name.casefold() in known]
+    places = dict(columns)
+    absent = [name for name in required if name not in places]
+    if absent:
+        raise BadDataset(
+            f"no column {', '.join(absent)}", path=path, remedy="separate by commas, with a header line"
+        )
+    if len(places) < len(columns):
+        raise BadDataset("two columns of one name", path=path, remedy="keep one of them")
+    for line, cells in rows:
+        yield line, {name: cells[i] for name, i in places.items()}
 
 
 def _place(image: Source) -> tuple[str, int] | None:
@@ -307,13 +364,12 @@ def _check_against_path(root: Path, knee: Knee) -> Knee:
 
 def _check_patients(dataset: DataSet) -> None:
     """No patient in two splits (auto_test being crops of the test films) and none in two folds."""
-    split_of: dict[str, str] = {}
-    fold_of: dict[str, int | None] = {}
+    first_of: dict[str, Knee] = {}
     for knee in dataset:
-        split = "test" if knee.split == "auto_test" else knee.split
-        if split_of.setdefault(knee.patient, split) != split:
-            raise BadDataset(
-                f"patient {knee.patient} is in {split_of[knee.patient]} and in {split}", path=dataset.root
-            )
-        if fold_of.setdefault(knee.patient, knee.fold) != knee.fold:
-            raise BadDataset(f"patient {knee.patient} is in two folds", path=dataset.root)
+        first = first_of.setdefault(knee.patient, knee)
+        splits = ["test" if k.split == "auto_test" else k.split for k in (first, knee)]
+        names = f"{first.name} and {knee.name}"
+        if splits[0] != splits[1]:
+            raise BadDataset(f"one patient is in {splits[0]} and in {splits[1]}: {names}", path=dataset.root)
+        if first.fold != knee.fold:
+            raise BadDataset(f"one patient is in two folds: {names}", path=dataset.root)

@@ -19,6 +19,7 @@ from kellgren.data.folder import iter_images
 from kellgren.data.inventory import Entry, from_path
 from kellgren.errors import BadDataset, UnreadableImage
 from kellgren.read import Source, list_images
+from kellgren.read.tables import read_table
 from kellgren.writing import write_bytes, write_text
 
 KNEE_FILMS: Final = "Fixed Flexion Knee"
@@ -162,17 +163,12 @@ def import_oai_films(source: Path, out: Path, *, link: bool = False) -> Imported
 
 
 def _contents(path: Path) -> Iterator[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            needed = {"Folder", "ParticipantID", "Barcode", "SeriesDescription"}
-            absent = sorted(needed - set(reader.fieldnames or ()))
-            if absent:
-                raise BadDataset(f"no column {', '.join(absent)}", path=path)
-            for row in reader:
-                yield {key: (value or "").strip() for key, value in row.items() if key is not None}
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadDataset(f"cannot be read ({type(error).__name__})", path=path) from error
+    header, rows = read_table(path, BadDataset)
+    absent = sorted({"Folder", "ParticipantID", "Barcode", "SeriesDescription"} - set(header))
+    if absent:
+        raise BadDataset(f"no column {', '.join(absent)}", path=path)
+    for _, cells in rows:
+        yield dict(zip(header, cells, strict=True))
 
 
 def _bring(image: Source, target: Path, *, link: bool) -> bool:

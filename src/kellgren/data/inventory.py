@@ -120,7 +120,7 @@ def _labelled(entry: Entry, labels: Mapping[str, Knee]) -> tuple[Entry, list[str
     if entry.side is not None and knee.side is not None and entry.side != knee.side:
         words.append(f"side: the name says {entry.side}, labels.csv says {knee.side}")
     if entry.patient is not None and entry.patient != knee.patient:
-        words.append(f"patient: the name says {entry.patient}, labels.csv says {knee.patient}")
+        words.append("patient: the name and labels.csv name two patients")
     merged = replace(
         entry,
         split=knee.split,

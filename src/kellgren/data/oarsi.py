@@ -24,11 +24,11 @@ from typing import Final
 from kellgren.data.inventory import Entry, Inventory
 from kellgren.errors import BadDataset
 from kellgren.read.laterality import side_word
-from kellgren.read.tables import read_table, whole
+from kellgren.read.tables import is_missing, read_table, whole
 from kellgren.vocabulary import READINGS, TASKS, Side
 
 _PROJECTS: Final = ("15", "37", "42")
-_MISSING: Final = re.compile(r"|\.[A-Z]?|\.?[PSXZ]|NA|nan", re.IGNORECASE)
+_MISSING: Final = re.compile(r"\.?[PSXZ]", re.IGNORECASE)  # beside what any table leaves empty
 _NOT_GRADES: Final = {"8", "9"}  # MOST: not read, for a reason of its own
 
 COLUMN: Final[dict[str, str]] = {
@@ -176,7 +176,7 @@ def _decided(
 
 def _grade(cell: str, key: Key, task: str, notes: list[Note]) -> int | None:
     code, top = _code(cell), TASKS[task].classes - 1
-    if _MISSING.fullmatch(code) or code in _NOT_GRADES:
+    if is_missing(code) or _MISSING.fullmatch(code) or code in _NOT_GRADES:
         return None
     try:
         value = float(code)

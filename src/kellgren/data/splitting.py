@@ -6,7 +6,6 @@ Needs the study extra (scikit-learn's stratified folds of groups).
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from kellgren.data.folder import Knee, iter_images, read_labels, split_of_place
+from kellgren.data.folder import Knee, iter_images, knee_name, read_labels, split_of_place
 from kellgren.data.imports import write_table
 from kellgren.errors import BadDataset, require
+from kellgren.read.tables import read_table
 from kellgren.vocabulary import KL
 
 SHARES: Final[Mapping[str, int]] = {"train": 5, "val": 1, "test": 3}
@@ -143,9 +143,12 @@ def split_folder(
                 remedy="move images out of train/GRADE and its like, or keep the split that they have",
             )
     divided = divide(knees, shares=shares, folds=folds, seed=seed)
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [row | {"split": divided.splits[row["name"].strip()]} for row in csv.DictReader(file)]
-    write_table(path, rows)
+    header, lines = read_table(path, BadDataset)
+    rows = [dict(zip(header, cells, strict=True)) for _, cells in lines]
+    name, split = (
+        next(column for column in header if column.casefold() == word) for word in ("name", "split")
+    )
+    write_table(path, [row | {split: divided.splits[knee_name(row[name])]} for row in rows])
     if divided.folds:
         write_table(
             root / "folds.csv", [{"name": name, "fold": str(k)} for name, k in sorted(divided.folds.items())]

@@ -17,6 +17,7 @@ _SEPARATORS: Final = ",;|\t"
 _NO_TEXT: Final = re.compile(r"[\0-\x08\x0e-\x1f]")
 _LIMITS: Final = Limits(max_bytes=256 << 20)
 
+_MISSING: Final = re.compile(r"|-|\.[A-Z]?|#?N/?A|<NA>|NaN|none|null", re.IGNORECASE)
 _WHOLE: Final = re.compile(r"[+-]?\d+\.0+")
 
 
@@ -78,6 +79,11 @@ def _decode(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("cp1252")
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell stands for no value: empty, `NA`, `NaN`, `null`, `-`, or `.` and `.A` of SAS."""
+    return _MISSING.fullmatch(cell.strip()) is not None
 
 
 def whole(cell: str) -> str:

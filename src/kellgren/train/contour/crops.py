@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from kellgren.data import DataSet, Knee
 from kellgren.errors import BadDataset
 from kellgren.measure import FEMUR_POINTS, POINTS, TIBIA_POINTS
 from kellgren.model import steps
-from kellgren.read import read_bytes
+from kellgren.read import read_bytes, tables
 from kellgren.standardise import standardise
 from kellgren.train.contour.recipe import ContourRecipe, Cutouts
 from kellgren.train.graders.augment import augment
@@ -72,19 +71,19 @@ def read_table(path: Path) -> dict[str, tuple[FloatArray, float]]:
         BadDataset: If the table is missing or lacks a column.
     """
     columns = [f"femur{i}" for i in range(FEMUR_POINTS)] + [f"tibia{i}" for i in range(TIBIA_POINTS)]
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return {
-                row["name"]: (
-                    np.array([[float(row[f"{c}_x"]), float(row[f"{c}_y"])] for c in columns]),
-                    float(row["score"]),
-                )
-                for row in csv.DictReader(file)
-            }
-    except OSError as error:
-        raise BadDataset(f"cannot read the points: {error.strerror}", path=path) from error
-    except (KeyError, ValueError) as error:
-        raise BadDataset(f"not a table of joint-line points: {error}", path=path) from error
+    header, rows = tables.read_table(path, BadDataset)
+    absent = sorted({"name", "score", *(f"{c}_{axis}" for c in columns for axis in "xy")} - set(header))
+    if absent:
+        raise BadDataset(f"not a table of joint-line points: no column {absent[0]}", path=path)
+    knees: dict[str, tuple[FloatArray, float]] = {}
+    for line, cells in rows:
+        row = dict(zip(header, cells, strict=True))
+        try:
+            points = np.array([[float(row[f"{c}_x"]), float(row[f"{c}_y"])] for c in columns])
+            knees[row["name"]] = points, float(row["score"])
+        except ValueError:
+            raise BadDataset(f"line {line}: a point or the score is not a number", path=path) from None
+    return knees
 
 
 def preload(dataset: DataSet, recipe: ContourRecipe, *, threads: int) -> Crops:
