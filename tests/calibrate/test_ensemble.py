@@ -243,8 +243,8 @@ def test_a_plan_asks_every_network_of_an_ensemble_of_ensembles(voice, dataset, t
     make([one, one], dataset, tmp_path / "inner", name="inner")
     make([tmp_path / "inner", two], dataset, tmp_path / "outer")
     found = released.find("row", str(tmp_path / "outer"), dataset, tmp_path, fold=0)
-    assert [training.recipe for training in found.learned] == ["one", "one", "two"]
-    assert found.brief()["init"] == "one, two"
+    assert [training.initial_weights for training in found.learned] == ["one", "one", "two"]
+    assert found.training().init == "one, two"
     with pytest.raises(BadRecipe, match="did not hold out fold 1"):
         released.find("row", str(tmp_path / "outer"), dataset, tmp_path, fold=1)
 
@@ -292,7 +292,10 @@ def test_the_picture_says_that_some_members_have_no_maps(grader, phantom_png):
 
     (knee,) = grader.grade(phantom_png, input="crop", side="R", explain=True)
     assert knee.explanation.share["KL"] == 1.0
-    whole, part = (np.asarray(draw(replace(knee, maps_share={"KL": share}))) for share in (1.0, 0.5))
+    whole, part = (
+        np.asarray(draw(replace(knee, explanation=replace(knee.explanation, share={"KL": share}))))
+        for share in (1.0, 0.5)
+    )
     rows, columns = np.nonzero((whole != part).any(axis=2))
     assert rows.size
     assert columns.min() > whole.shape[1] // 2  # over the evidence

@@ -198,7 +198,7 @@ def test_unusual_films_are_noted():
     [
         ({"PixelData": None}, "no pixels"),
         ({"Rows": None}, "has no Rows"),
-        ({"Rows": 0}, "no image"),
+        ({"Rows": 0}, "not an image"),
         ({"Rows": 65535, "Columns": 65535}, "more than the 32000000"),
         ({"Rows": 40}, "at least 64"),
         ({"Rows": 97}, "cut short"),

@@ -204,7 +204,7 @@ def test_a_bundle_is_not_judged_on_what_it_learned_from(study, tmp_path):
     with pytest.raises(BadRecipe, match="did not hold out fold 1"):
         runner.run(with_bundle(study, bundle_), settings)
     for name, words in (
-        ("locate", "not a grader but a localiser"),
+        ("locate", "is not a grader but a localiser"),
         ("joint", "did not hold out fold 0 of this"),
     ):
         with pytest.raises(BadRecipe, match=words):

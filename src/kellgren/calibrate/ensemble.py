@@ -204,7 +204,7 @@ def _check_members(members: Sequence[Bundle], weights: Sequence[float], out: Pat
     if len(members) < 2:
         raise BadBundle(f"{len(members)} member(s) cannot vote", remedy="give two bundles or more")
     if len(weights) != len(members):
-        raise BadBundle(f"{len(weights)} weights for {len(members)} members", remedy="give one a member")
+        raise BadBundle(f"{len(weights)} weights for {len(members)} members", remedy="give one per member")
     for member, weight in zip(members, weights, strict=True):
         if member.card.kind != "grader":
             raise BadBundle(

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from kellgren.model import steps  # noqa: E402 - after the check that torch is there
 from kellgren.simulate import draw_crop  # noqa: E402
 from kellgren.train import documents, graph  # noqa: E402
-from kellgren.train.graders import losses, networks, recipe  # noqa: E402
+from kellgren.train.graders import export, losses, networks, recipe  # noqa: E402
 from kellgren.vocabulary import oa_from_kl  # noqa: E402
 
 GRADERS = [name for name in documents.available() if "kind" not in documents.document(name, size="small")]
@@ -133,8 +133,8 @@ def test_exported_graph_gives_the_same_probabilities(name, knees, tmp_path):
     chosen = tiny(name)
     net, views, _, _ = trained(chosen, knees, count=1)
     whole = graph.folded(net, [view[:2] for view in views])
-    graph.export(whole, chosen, views, tmp_path / "model.onnx")
-    assert graph.largest_difference(net, chosen, tmp_path / "model.onnx", views) < 1e-3
+    export.export(whole, chosen, views, tmp_path / "model.onnx")
+    assert export.largest_difference(net, chosen, tmp_path / "model.onnx", views) < 1e-3
 
 
 def test_sizes_share_everything_but_weight_of_work():
