@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -79,6 +79,18 @@ COLUMNS: Final = tuple(Finding("unreadable", None, None, "", "").row())
 """Columns of the table of findings."""
 
 
+class AuditDocument(TypedDict):
+    """The JSON of `data audit`; its schema is `audit`."""
+
+    passed: bool
+    images: int
+    compared: int
+    patients: int
+    splits: dict[str, int]
+    counts: dict[str, dict[str, int]]
+    findings: list[dict[str, str]]
+
+
 @dataclass(frozen=True, slots=True)
 class Audit:
     """What an audit found.
@@ -104,7 +116,7 @@ class Audit:
         within = Counter(f.kind for f in self.findings if not f.across)
         return {kind: {"across": across[kind], "within": within[kind]} for kind in sorted(across | within)}
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> AuditDocument:
         """The audit as a JSON document."""
         entries = self.inventory.entries
         return {

@@ -218,7 +218,7 @@ class Joined:
         """Whether every image has its readings and nothing contradicted."""
         return not (self.unread or self.unnamed or self.notes)
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, int | list[str] | dict[str, int]]:
         """The report as a JSON document."""
         read = {task: sum(bool(row[task]) for row in self.rows) for task in READINGS}
         return {

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import numpy as np
 
@@ -23,6 +23,21 @@ from kellgren.vocabulary import KL
 SHARES: Final[Mapping[str, int]] = {"train": 5, "val": 1, "test": 3}
 """Wang 2021: "training, validation, and test sets with a ratio of 5:1:3, whose KL distribution keeps
 consistent"."""
+
+
+class SplitDocument(TypedDict):
+    """One split in the JSON of `data split`."""
+
+    knees: int
+    patients: int
+    KL: list[int]
+
+
+class DividedDocument(TypedDict):
+    """The JSON of `data split`: splits by name, and the number of knees of each fold."""
+
+    splits: dict[str, SplitDocument]
+    folds: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +56,7 @@ class Divided:
     counts: Mapping[str, tuple[int, ...]]
     patients: Mapping[str, int]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> DividedDocument:
         """JSON-ready."""
         sizes = np.bincount(list(self.folds.values()), minlength=1).tolist() if self.folds else []
         return {

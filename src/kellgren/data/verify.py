@@ -80,7 +80,7 @@ class Verification:
         counts = Counter(image.state for image in self.images)
         return {state: counts[state] for state in _EXPLAINED if counts[state]}
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, bool | list[str] | dict[str, int] | list[dict[str, str]]]:
         """The verification as a JSON document."""
         plain = ("published", "re-encoded", "224", "auto_test")
         return {

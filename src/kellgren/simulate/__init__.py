@@ -3,7 +3,7 @@
     grades -> anatomy (mm) -> attenuation (path lengths) -> exposure (grey) -> writers
 
 Each arrow is one module with one main function. A crop is one joint; a film has one or two whole knees and
-what lies on films beside them (`layout`, `marks`, `hardware`, `lateral`). They serve tests, examples and
+what lies on films beside them (`legs`, `marks`, `implants`, `lateral`). They serve tests, examples and
 golden inputs; a model trained on them alone grades simulated knees and nothing else.
 """
 

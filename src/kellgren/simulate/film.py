@@ -18,7 +18,7 @@ from kellgren.simulate.exposure import draw_film_technique, expose
 from kellgren.simulate.grades import Grades, draw_grades
 from kellgren.simulate.implants import HARDWARE, Hardware, draw_metal, resurfaced
 from kellgren.simulate.lateral import lateral_paths
-from kellgren.simulate.layout import FilmView, Layout, Leg, draw_layout
+from kellgren.simulate.legs import FilmView, Layout, Leg, draw_layout
 from kellgren.simulate.marks import add_lead, draw_marks, field_of, print_marks
 from kellgren.simulate.view import View
 from kellgren.vocabulary import CROP_SIZE, Side

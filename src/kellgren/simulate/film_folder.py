@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from kellgren.simulate.film import SimulatedFilm, SimulatedKnee, draw_film
 from kellgren.simulate.folder import COLUMNS, GRADES, Format
 from kellgren.simulate.writers import Kind, Photometric, write_dicom, write_grey, write_png
+
+Cell = str | int | float
+Row = dict[str, Cell]
+Points = list[list[float]]
 
 FILM_COLUMNS: Final = (
     "file", "knee", "side", "view", "hardware", "inverted", "width", "height", "spacing_mm", "magnification",
@@ -60,9 +64,9 @@ def simulate_films(out: Path, n: int, *, seed: int = 0, format: Format = "png") 
     (out / "films").mkdir(parents=True, exist_ok=True)
     (out / "images").mkdir(exist_ok=True)
     files: list[Path] = []
-    rows: list[dict[str, object]] = []
-    labels: list[dict[str, object]] = []
-    truths: dict[str, object] = {}
+    rows: list[Row] = []
+    labels: list[Row] = []
+    truths: dict[str, dict[str, Cell | list[dict[str, Cell | Points]]]] = {}
     for index in range(n):
         film = draw_film(np.random.default_rng([seed, index, 2]), view=None, hardware=None)
         name = f"film{index:04d}"
@@ -97,20 +101,20 @@ def _write(film: SimulatedFilm, stem: Path, format: Format, index: int) -> Path:
     )
 
 
-def _write_crops(film: SimulatedFilm, folder: Path, name: str, split: str) -> list[dict[str, object]]:
+def _write_crops(film: SimulatedFilm, folder: Path, name: str, split: str) -> list[Row]:
     """Write the crops that can be graded; return their rows of `labels.csv`."""
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for index, knee in enumerate(film.knees):
         if knee.grades is None or knee.hardware != "none" or knee.seen < 0.98:
             continue
-        row: dict[str, object] = {"name": f"{name}{knee.side}", "split": split, "patient": name}
+        row: Row = {"name": f"{name}{knee.side}", "split": split, "patient": name}
         write_grey(film.crop(index), folder / f"{row['name']}.png")
         grades = {column: getattr(knee.grades, drawn) for column, drawn in GRADES.items()}
         rows.append({**row, "side": knee.side, **grades})
     return rows
 
 
-def _film_row(film: SimulatedFilm, file: str) -> dict[str, Any]:
+def _film_row(film: SimulatedFilm, file: str) -> Row:
     height, width = film.pixels.shape
     return {
         "file": file,
@@ -123,8 +127,8 @@ def _film_row(film: SimulatedFilm, file: str) -> dict[str, Any]:
     }
 
 
-def _knee_row(knee: SimulatedKnee) -> dict[str, Any]:
-    row: dict[str, Any] = {"side": knee.side, "hardware": knee.hardware, "seen": knee.seen}
+def _knee_row(knee: SimulatedKnee) -> Row:
+    row: Row = {"side": knee.side, "hardware": knee.hardware, "seen": knee.seen}
     row |= {name: round(v, 1) for name, v in zip(("x0", "y0", "x1", "y1"), knee.box, strict=True)}
     if knee.grades is not None:
         row |= {column: getattr(knee.grades, drawn) for column, drawn in GRADES.items()}
@@ -135,10 +139,8 @@ def _knee_row(knee: SimulatedKnee) -> dict[str, Any]:
     return row
 
 
-def _document(film: SimulatedFilm, file: str) -> dict[str, Any]:
-    document = _film_row(film, file)
-    document["inverted"] = film.inverted
-    document["knees"] = [
+def _document(film: SimulatedFilm, file: str) -> dict[str, Cell | list[dict[str, Cell | Points]]]:
+    knees: list[dict[str, Cell | Points]] = [
         {
             **_knee_row(knee),
             "points": knee.points.round(2).tolist(),
@@ -146,10 +148,10 @@ def _document(film: SimulatedFilm, file: str) -> dict[str, Any]:
         }
         for knee in film.knees
     ]
-    return document
+    return {**_film_row(film, file), "inverted": film.inverted, "knees": knees}
 
 
-def _write_table(path: Path, columns: tuple[str, ...], rows: list[dict[str, object]]) -> None:
+def _write_table(path: Path, columns: tuple[str, ...], rows: list[Row]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
         writer.writeheader()

@@ -65,7 +65,7 @@ def simulate(
     images.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
     rows: list[dict[str, str | int]] = []
-    truths: dict[str, object] = {}
+    truths: dict[str, dict[str, float | list[list[float]]]] = {}
     for index in range(n):
         phantom = _knee(index, seed, size)
         patient = f"sim{index // 2:04d}"
@@ -97,7 +97,7 @@ def _write(phantom: Phantom, stem: Path, format: Format, patient: int) -> Path: 
     return write_dicom(phantom, stem.with_suffix(".dcm"), photometric=photometric, patient=stem.name[:-1])
 
 
-def _described(phantom: Phantom) -> dict[str, object]:
+def _described(phantom: Phantom) -> dict[str, float | list[list[float]]]:
     truth = phantom.truth
     return {
         "key_points": truth.key_points.round(2).tolist(),

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kellgren.simulate.curves import Curve
-from kellgren.simulate.layout import Layout
+from kellgren.simulate.legs import Layout
 from kellgren.vocabulary import Grey
 
 _TEXTS: Final = ("WB", "STANDING", "AP", "ERECT", "WEIGHT BEARING", "20 DEG", "A P", "PA")

@@ -19,7 +19,7 @@ from kellgren.locate import windows
 from kellgren.measure import KEY_POINTS
 from kellgren.read import read_bytes
 from kellgren.simulate.implants import Hardware
-from kellgren.simulate.layout import FilmView
+from kellgren.simulate.legs import FilmView
 from kellgren.standardise import standardise
 from kellgren.train.contour.crops import TABLE, read_table
 from kellgren.train.localiser import compose
