@@ -52,7 +52,7 @@ class Study:
 
     def cell(self, name):
         row = self.plan.row(name)
-        [cell] = runner._cells(row, self.settings, data.load(self.settings.data))
+        [cell] = runner.cells_of(row, self.settings, data.load(self.settings.data))
         return cell
 
 
@@ -65,11 +65,11 @@ def built(folder, *, draws):
 def jobs(chosen, settings):
     """Each row's job as the runner gives it to a worker."""
     dataset = data.load(settings.data)
-    evaluations = runner._evaluations(chosen, settings, dataset, dataset, "val")
+    evaluations = runner.evaluations_of(chosen, settings, dataset, dataset, "val")
     for row in chosen.rows:
         if row.recipe:
-            [cell] = runner._cells(row, settings, dataset)
-            yield row.name, cell, runner._job(cell, settings, dataset, evaluations, 0, 0.0)
+            [cell] = runner.cells_of(row, settings, dataset)
+            yield row.name, cell, runner.job_of(cell, settings, dataset, evaluations, 0, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -252,13 +252,13 @@ def test_a_row_goes_on_from_another(study):
     ]
     values = {"name": "starts", "title": "T", "source": "nobody", "figures": ["KL.accuracy"]}
     chosen = plan.from_dict({**values, "rows": rows}, size="small")
-    assert runner._wanted(chosen, ["again"]) == {"again", "other"}
+    assert runner.wanted_rows(chosen, ["again"]) == {"again", "other"}
     out = runner.run(chosen, study.settings)
     other = study.cell("other")
     dataset = data.load(study.settings.data)
-    [again] = runner._cells(chosen.row("again"), study.settings, dataset, [other])
+    [again] = runner.cells_of(chosen.row("again"), study.settings, dataset, [other])
     plain = dataclasses.replace(chosen.row("again"), start="")
-    assert again.key != runner._cells(plain, study.settings, dataset)[0].key
+    assert again.key != runner.cells_of(plain, study.settings, dataset)[0].key
     assert again.generation == 1
     record = json.loads((again.run / "run.json").read_text())
     assert record["learned_before"] == [{"data_sha256": dataset.sha256(), "fold": 0}]
@@ -273,7 +273,7 @@ def test_a_row_goes_on_from_another(study):
     assert brief["init"] == f"toy of cell {other.key[:8]}, from random"
     seeded = dataclasses.replace(chosen.row("again"), seeds=(3,))
     with pytest.raises(BadRecipe, match="has no seed 3"):
-        runner._cells(seeded, study.settings, dataset, [other])
+        runner.cells_of(seeded, study.settings, dataset, [other])
 
 
 def test_a_failing_cell_is_one_failed_row(study):
@@ -313,7 +313,7 @@ def test_operations_are_counted(study):
     values = json.loads(json.dumps(cell.recipe.to_dict()))
     values["views"]["joint"]["prepare"][1] |= {"height": 128, "width": 128}
     hardware = cell_process.hardware.choose("cpu")
-    large = cell_process._cost(recipes.from_dict(values), cell.run, hardware)
+    large = cell_process.cost_of(recipes.from_dict(values), cell.run, hardware)
     assert 3.8 < large.macs / json.loads((cell.folder / cells.COST).read_text())["macs"] < 4.2
 
 
@@ -370,7 +370,7 @@ def test_out_of_time_keeps_the_epochs_there_are(study, tmp_path):
     run = tmp_path / "stopped" / "run"
     run.mkdir(parents=True)
     (run / "log.jsonl").write_text('{"epoch": 1, "loss": 1.0, "seconds": 2.0, "score": 0.5, "best": true}\n')
-    cell_process._stop(run)
+    cell_process.stop_early(run)
     assert read_log(run)[-1].stopped == "out of time"
 
 

@@ -448,7 +448,7 @@ def test_a_table_that_is_none(tmp_path):
 
 def found(name, *each):
     one = rows.Found(Row(name), rows.DONE, tuple(range(len(each))), list(each))
-    rows._judge(one, WANTED, draws=500)
+    rows.judge(one, WANTED, draws=500)
     return one
 
 

@@ -268,7 +268,7 @@ def test_head_rate_is_the_backbones_unless_given(net):
 
 def test_heads_phase_trains_heads_and_gives_back_what_it_took(net):
     trainable = frozenset(net.parameters())
-    frozen = next(iter(networks.backbone_parameters(net)))
+    frozen = next(iter(optimiser.parameters_of(net.backbones)))
     trainable -= {frozen}
     optimiser.select_trained(net, net.backbones, HEADS, trainable)
     assert {p for p in net.parameters() if p.requires_grad} == set(net.heads.parameters())
@@ -355,6 +355,6 @@ def test_curves_for_tensorboard(epochs_of):
 
 def test_absent_tensorboard_is_said(monkeypatch, caplog, tmp_path):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    assert session._writer(tmp_path, epoch=1) is None
+    assert session.event_writer(tmp_path, epoch=1) is None
     assert "tensorboard is not installed" in caplog.text
     assert not list(Path(tmp_path).iterdir())

@@ -89,7 +89,7 @@ def train(
     # hours of silence are worse than a line per epoch
     logging.getLogger("kellgren.train").setLevel(logging.INFO)
     parsed = kinds.from_dict(recipes.override(recipes.document(recipe, size=size.value), assignments or []))
-    if not isinstance(parsed, kinds.FILM_RECIPES) and films is not None:
+    if not isinstance(parsed, kinds.FilmRecipe) and films is not None:
         raise BadRecipe(f"{parsed.name!r} learns from crops alone", remedy="leave --films out")
     place = hardware.choose(device)
     run = Run(parsed, datasets.load(data), out, parse_fold(fold), seed, place, init=init, films=films)

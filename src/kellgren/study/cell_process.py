@@ -72,7 +72,7 @@ def work(job: Job) -> None:
     if not (bundle / bundles.CARD).is_file():
         _train(job, recipe, dataset, run, chosen)
     if not (folder / cells.COST).is_file():
-        records.write(folder / cells.COST, _cost(recipe, run, chosen))
+        records.write(folder / cells.COST, cost_of(recipe, run, chosen))
     if job.bundle and not (bundle / bundles.CARD).is_file():
         export.export_run(run, dataset.root, bundle, track=silent)
     for name, (root, split) in job.evaluations.items():
@@ -105,10 +105,10 @@ def _train(job: Job, recipe: Recipe, dataset: DataSet, run: Path, chosen: Hardwa
     try:
         training.train(asked, resume=(run / LAST).is_file(), track=track)
     except OutOfTime:
-        _stop(run)
+        stop_early(run)
 
 
-def _stop(run: Path) -> None:
+def stop_early(run: Path) -> None:
     """Let a run end with the epochs it has; its log says that time ran out."""
     entries = folder.read_log(run)
     if not entries:
@@ -116,7 +116,7 @@ def _stop(run: Path) -> None:
     folder.write_log(run, [*entries[:-1], entries[-1].model_copy(update={"stopped": "out of time"})])
 
 
-def _cost(recipe: Recipe, run: Path, chosen: Hardware) -> Cost:
+def cost_of(recipe: Recipe, run: Path, chosen: Hardware) -> Cost:
     """What the training took and what the network takes.
 
     MACs are multiplications with addition of one knee, by torch's counter of operations (two to a MAC).

@@ -83,7 +83,7 @@ def find(out: Path, study: Study, *, draws: int = DRAWS) -> list[Found]:
         else:
             found[row.name] = _trained(row, out, study)
         if found[row.name].answers:
-            _judge(found[row.name], wanted, draws=draws)
+            judge(found[row.name], wanted, draws=draws)
     return list(found.values())
 
 
@@ -214,7 +214,7 @@ def _sum_costs(members: Sequence[Found], every: bool) -> RowCost:
     )
 
 
-def _judge(found: Found, wanted: Sequence[Figure], *, draws: int) -> None:
+def judge(found: Found, wanted: Sequence[Figure], *, draws: int) -> None:
     """Fill in values and draws of the figures whose tasks were graded and read."""
     for task in dict.fromkeys(figure.task for figure in wanted):
         if not all(task in answer.tasks for answer in found.answers):
@@ -313,7 +313,7 @@ def _on_common(first: Found, second: Found, wanted: Sequence[Figure], *, draws: 
         Found(second.row, second.state, second.seeds, answers=kept[split:]),
     )
     for found in pair:
-        _judge(found, wanted, draws=draws)
+        judge(found, wanted, draws=draws)
     return pair
 
 

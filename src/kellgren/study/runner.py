@@ -95,17 +95,17 @@ def run(chosen: Plan, settings: Settings) -> Path:
     dataset = datasets.load(settings.data)
     judged = dataset if settings.test_data is None else datasets.load(settings.test_data)
     _check(chosen, settings, dataset, judged)
-    wanted = _wanted(chosen, settings.only)
+    wanted = wanted_rows(chosen, settings.only)
     by_row: dict[str, list[Cell]] = {}
     for row in chosen.rows:
         if row.recipe:
-            by_row[row.name] = _cells(row, settings, dataset, by_row.get(row.start, []))
+            by_row[row.name] = cells_of(row, settings, dataset, by_row.get(row.start, []))
     bundles = _released(chosen, settings, dataset)
     folder, study = _study(chosen, settings, dataset, judged, by_row, bundles)
     folder.mkdir(parents=True, exist_ok=True)
     records.write(folder / STUDY, study)
     looks = count_test_look(folder, settings.split) if chosen.split == "val" else 0
-    evaluations = _evaluations(chosen, settings, dataset, judged, study.evaluation)
+    evaluations = evaluations_of(chosen, settings, dataset, judged, study.evaluation)
     for one in bundles:
         if one.row in wanted and settings.bundle:
             released.judge(one, evaluations, fold=settings.fold, test_looks=looks)
@@ -159,7 +159,7 @@ def _check(chosen: Plan, settings: Settings, dataset: DataSet, judged: DataSet) 
         raise BadRecipe(f"plan {chosen.name!r} needs a held-out fold", remedy="give --fold")
 
 
-def _wanted(chosen: Plan, only: Sequence[str]) -> set[str]:
+def wanted_rows(chosen: Plan, only: Sequence[str]) -> set[str]:
     """Names of the rows to train: all, or some with those that vote in them or that they start from."""
     if not only:
         return {row.name for row in chosen.rows}
@@ -172,7 +172,7 @@ def _wanted(chosen: Plan, only: Sequence[str]) -> set[str]:
     return wanted
 
 
-def _cells(row: Row, settings: Settings, dataset: DataSet, before: Sequence[Cell] = ()) -> list[Cell]:
+def cells_of(row: Row, settings: Settings, dataset: DataSet, before: Sequence[Cell] = ()) -> list[Cell]:
     """The cells of a row, each after the one of the same seed and fold of the row that it starts from."""
     init = settings.init if row.init == "given" else None
     values = plan.document(row, size=settings.size, epochs=settings.epochs)
@@ -240,7 +240,7 @@ def _training(cell: Cell) -> Training:
     )
 
 
-def _evaluations(
+def evaluations_of(
     chosen: Plan, settings: Settings, dataset: DataSet, judged: DataSet, name: str
 ) -> dict[str, tuple[str, str]]:
     """By name, on which data set folder and split."""
@@ -284,7 +284,7 @@ def carry_out(
             if stop.is_set() or (deadline and time.time() > deadline):
                 return
             log.info("[%d/%d] %s", index, len(jobs), title)
-            _train(title, cell, _job(cell, settings, dataset, evaluations, looks, deadline), share, stop)
+            _train(title, cell, job_of(cell, settings, dataset, evaluations, looks, deadline), share, stop)
         finally:
             free.put(share)
 
@@ -311,7 +311,7 @@ def _shares(parallel: int) -> list[list[int]]:
     return [[known[(i * each + j) % len(known)] for j in range(each)] for i in range(parallel)]
 
 
-def _job(
+def job_of(
     cell: Cell,
     settings: Settings,
     dataset: DataSet,
@@ -319,6 +319,7 @@ def _job(
     looks: int,
     deadline: float,
 ) -> Job:
+    """What the worker of a cell is told."""
     return Job(
         recipe=cell.identity.recipe,
         folder=str(cell.folder),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from kellgren._version import __version__
@@ -22,7 +22,7 @@ def base(
     *,
     version: str,
     name: str | None = None,
-    training: Mapping[str, object],
+    training: Training,
     **own: object,
 ) -> Card:
     """The card before anything has been measured.
@@ -35,7 +35,7 @@ def base(
         dataset: What it was trained on.
         version: Version of the bundle.
         name: Name of the bundle; the recipe's by default.
-        training: What only this kind says of its training, by keys of the card.
+        training: What only this kind says of its training; the rest is filled in.
         own: What only this kind says besides.
 
     Raises:
@@ -75,7 +75,7 @@ def base(
         "tta": (),
         "decision": {},
         "calibration": Calibration(),
-        "training": learned.changed(**training),
+        "training": learned.changed(**{name: getattr(training, name) for name in training.model_fields_set}),
         "validation": None,
     }
     return Card.model_validate(({} if kind == "grader" else {"kind": kind}) | shared | own)

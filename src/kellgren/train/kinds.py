@@ -19,7 +19,8 @@ from kellgren.train.localiser import recipe as localiser_recipe
 from kellgren.train.localiser import training as localiser_training
 from kellgren.train.localiser.compared import recipe as compared_recipe
 from kellgren.train.localiser.compared import training as compared
-from kellgren.train.localiser.compared.recipe import ComparatorRecipe, HogRecipe, MtcnnRecipe
+from kellgren.train.localiser.compared.recipe import ComparatorRecipe
+from kellgren.train.localiser.recipe import FilmRecipe as FilmRecipe
 from kellgren.train.localiser.recipe import LocaliserRecipe as LocaliserRecipe
 from kellgren.train.run import Run, Track
 
@@ -33,9 +34,6 @@ KINDS: Final[dict[str, Callable[[Document], AnyRecipe]]] = {
     "hog_svm": compared_recipe.from_dict,
 }
 """Parsers by the key `kind`."""
-
-FILM_RECIPES = (LocaliserRecipe, MtcnnRecipe, HogRecipe)
-"""Those that learn from real films, where there are any."""
 
 
 def from_dict(document: Document) -> AnyRecipe:

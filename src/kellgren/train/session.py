@@ -96,7 +96,7 @@ def train(run: Run[R], stage: Stage[Net, Batch], *, track: Track = silent) -> Ne
     if not ended(run.out, stage.name, stage.optimise.epochs):
         session = Session(run, stage, stage.data())
         session.restore()
-        writer = None if run.hardware.rank else _writer(run.out / stage.name, epoch=session.epoch + 1)
+        writer = None if run.hardware.rank else event_writer(run.out / stage.name, epoch=session.epoch + 1)
         while not session.finished:
             entry = session.epoch_done(*session.train_epoch(track))
             if writer is not None:
@@ -361,7 +361,7 @@ def line(entry: Entry, epochs: int) -> str:
     return ", ".join(parts)
 
 
-def _writer(out: Path, *, epoch: int) -> SummaryWriter | None:
+def event_writer(out: Path, *, epoch: int) -> SummaryWriter | None:
     """TensorBoard's writer; None, and a notice, where it is not installed.
 
     Args:

@@ -14,6 +14,7 @@ from kellgren.train import graph  # noqa: E402
 from kellgren.train.graders import losses, networks  # noqa: E402
 from kellgren.train.graders.networks import backbone  # noqa: E402
 from kellgren.train.graders.recipe import Loss  # noqa: E402
+from kellgren.train.optimiser import parameters_of  # noqa: E402
 
 
 @pytest.fixture
@@ -164,10 +165,10 @@ def test_initial_weights_that_do_not_fit(net, tmp_path):
 
 
 def test_backbone_and_head_share_no_parameter_and_leave_none_out(net):
-    backbone, head = networks.backbone_parameters(net), networks.head_parameters(net)
-    assert {id(p) for p in backbone} == {id(p) for p in net.backbone.parameters()}
-    assert {id(p) for p in head} == {id(p) for p in net.heads.parameters()}
-    assert len(backbone) + len(head) == len(list(net.parameters()))
+    backbone, head = parameters_of(net.backbones), parameters_of([net.heads])
+    assert backbone == set(net.backbone.parameters())
+    assert not backbone & head
+    assert backbone | head == set(net.parameters())
 
 
 # --- backbones of other makes ----------------------------------------------------------------------------

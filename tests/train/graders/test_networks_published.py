@@ -13,6 +13,7 @@ from kellgren.model import steps  # noqa: E402 - after the check that torch is t
 from kellgren.simulate import draw_crop  # noqa: E402
 from kellgren.train.graders import networks, recipe  # noqa: E402
 from kellgren.train.graders.networks import dual_stream, oa_men, siamese, tiulpin, wang  # noqa: E402
+from kellgren.train.optimiser import parameters_of  # noqa: E402
 from kellgren.vocabulary import TASKS  # noqa: E402
 
 
@@ -205,7 +206,7 @@ def test_oa_men_has_four_scales_and_a_parallel_branch_with_exact_maps():
     torch.testing.assert_close(net(x)["KL"], raw["KL"], atol=1e-5, rtol=1e-5)
     levels = net.pyramid(net.resnet.stages(x)[-4:])
     assert [tuple(level.shape[2:]) for level in levels] == [(16, 24), (8, 12), (4, 6), (2, 3)]
-    assert {id(p) for p in net.pyramid.parameters()} <= {id(p) for p in networks.head_parameters(net)}
+    assert not parameters_of([net.pyramid]) & parameters_of(net.backbones)
     with pytest.raises(BadRecipe, match="32 divides"):
         net(torch.randn(1, 1, 64, 80))
 
@@ -286,7 +287,7 @@ def test_dual_stream_ablation_rows():
         assert row.network.dropout == 0.4
         assert all(row.views[name] == whole.views[name] for name in row.views)
     net = built(small("dual-stream-no-attention", 64))
-    assert networks.head_parameters(net) == list(net.heads.parameters())
+    assert set(net.parameters()) - parameters_of(net.backbones) == parameters_of([net.heads])
 
 
 # --- what does not fit together --------------------------------------------------------------------------
@@ -347,7 +348,7 @@ def test_full_networks_have_as_many_weights_as_published(name):
     with torch.device("meta"):
         net = networks.build(recipe.load(name), init=None)
     whole, classifier, colours = PUBLISHED[name]
-    assert sum(p.numel() for p in networks.backbone_parameters(net)) == whole - classifier - colours
+    assert sum(p.numel() for p in parameters_of(net.backbones)) == whole - classifier - colours
 
 
 def test_full_networks_shapes_are_those_of_their_figures():

@@ -17,7 +17,7 @@ from kellgren.grade import golden
 from kellgren.measure import POINTS
 from kellgren.model import bundle as bundles
 from kellgren.model import steps
-from kellgren.model.card import Card, Input, Parity, write
+from kellgren.model.card import Card, Input, Parity, Training, write
 from kellgren.model.session import Session
 from kellgren.train import card as cards
 from kellgren.train import checkpoint, folder, graph
@@ -88,7 +88,7 @@ def _card(
         entries,
         dataset,
         version=version,
-        training={"epochs": recipe.optimise.epochs, "held_out": metrics},
+        training=Training(epochs=recipe.optimise.epochs, held_out=metrics),
         inputs=(shown,),
         side_convention=recipe.side_convention,
     )

@@ -27,7 +27,7 @@ from kellgren.grade import golden
 from kellgren.model import bundle as bundles
 from kellgren.model import steps
 from kellgren.model.calibrators import Method
-from kellgren.model.card import Card, Input, Parity, write
+from kellgren.model.card import Card, Input, Parity, Training, write
 from kellgren.model.framing import view_of
 from kellgren.model.ood import Typical
 from kellgren.model.predict import Model
@@ -145,7 +145,7 @@ def _first_card(
         dataset,
         version=version,
         name=name,
-        training={"backbone": recipe.network.backbone},
+        training=Training(backbone=recipe.network.backbone),
         tasks={task: TASKS[task].classes for task in recipe.tasks},
         oa_from="head" if "OA" in recipe.tasks else "sum",
         inputs=tuple(_input(name, view) for name, view in recipe.views.items()),

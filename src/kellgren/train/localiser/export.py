@@ -18,7 +18,7 @@ from kellgren.errors import BadBundle, BadRecipe
 from kellgren.grade import golden
 from kellgren.locate import LEVELS, Settings
 from kellgren.model import bundle as bundles
-from kellgren.model.card import Card, Input, LocaliserSettings, Parity, write
+from kellgren.model.card import Card, Input, LocaliserSettings, Parity, Training, write
 from kellgren.model.framing import View
 from kellgren.model.session import Session
 from kellgren.train import card as cards
@@ -77,12 +77,12 @@ def export_localiser(run: Path, dataset: DataSet, out: Path, *, version: str = "
         entries,
         dataset,
         version=version,
-        training={
-            "films": record.films,
-            "epochs": (recipe.level1.epochs, recipe.level2.epochs),
-            "windows": tuple({entry.stage: entry.images for entry in entries}.values()),
-            "parameters": tuple(sum(p.numel() for p in net.parameters()) for net in levels),
-        },
+        training=Training(
+            films=record.films,
+            epochs=(recipe.level1.epochs, recipe.level2.epochs),
+            windows=tuple({entry.stage: entry.images for entry in entries}.values()),
+            parameters=tuple(sum(p.numel() for p in net.parameters()) for net in levels),
+        ),
         inputs=tuple(
             Input(name=view, view=view, size=(side, side), channels=1, steps=()) for view, side in sizes
         ),

@@ -92,16 +92,34 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
-class LocaliserRecipe:
-    """Everything that decides a localiser, apart from data and seed.
+class FilmRecipe:
+    """What the recipes of all detectors have, apart from data and seed.
 
     Attributes:
-        kind: `localiser`.
         name: The recipe's name.
         size: `full` or `small`.
         title: One line for tables.
         source: Paper, or who thought of it.
         material: Films.
+    """
+
+    name: str
+    size: str
+    title: str
+    source: str
+    material: Material
+
+    def to_dict(self) -> Document:
+        """As plain values, for cards and run records."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class LocaliserRecipe(FilmRecipe):
+    """Everything that decides a localiser.
+
+    Attributes:
+        kind: `localiser`.
         level1: The network that proposes.
         level2: The network that decides.
         tune: How it goes on with real films.
@@ -109,19 +127,10 @@ class LocaliserRecipe:
     """
 
     kind: Literal["localiser"]
-    name: str
-    size: str
-    title: str
-    source: str
-    material: Material
     level1: Level
     level2: Level
     tune: Tune
     search: Search
-
-    def to_dict(self) -> Document:
-        """As plain values, for cards and run records."""
-        return dataclasses.asdict(self)
 
 
 def from_dict(document: Document) -> LocaliserRecipe:

@@ -184,7 +184,7 @@ def test_windows_are_where_the_cascade_has_them(rings):
 @pytest.mark.parametrize("size", ["full", "small"])
 def test_recipes_are_of_their_kind_and_share_the_cascades_films(name, size):
     recipe = kinds.from_dict(recipes.document(name, size=size))
-    assert isinstance(recipe, kinds.FILM_RECIPES)
+    assert isinstance(recipe, kinds.FilmRecipe)
     assert recipe.material == kinds.from_dict(recipes.document("locate", size=size)).material
 
 

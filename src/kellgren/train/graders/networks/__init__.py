@@ -30,11 +30,9 @@ __all__ = [
     "Features",
     "KneeNet",
     "Outputs",
-    "backbone_parameters",
     "build",
     "count_parameters",
     "features",
-    "head_parameters",
     "heads_of",
     "load_initial",
     "load_trained",
@@ -98,17 +96,6 @@ def _constructor(kind: str) -> Constructor:
     except AttributeError as error:
         raise BadRecipe(f"network.kind: {module!r} has no {function!r}") from error
     return constructor
-
-
-def backbone_parameters(net: KneeNet) -> list[nn.Parameter]:
-    """Parameters of the backbones: what `Phase.train: heads` leaves as it is."""
-    return [parameter for backbone in net.backbones for parameter in backbone.parameters()]
-
-
-def head_parameters(net: KneeNet) -> list[nn.Parameter]:
-    """All other parameters: heads, and the fusions, gates and attention between backbones and heads."""
-    held = {id(parameter) for parameter in backbone_parameters(net)}
-    return [parameter for parameter in net.parameters() if id(parameter) not in held]
 
 
 def count_parameters(net: nn.Module) -> int:

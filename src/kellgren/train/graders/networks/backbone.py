@@ -11,6 +11,7 @@ from timm.models.vgg import VGG
 from torch import Tensor, nn
 
 from kellgren.errors import BadRecipe, closest, nearest
+from kellgren.train.documents import Document
 from kellgren.train.graders.networks.initial import load_initial, weights_file
 from kellgren.train.graders.recipe import Network
 
@@ -73,7 +74,7 @@ class Features(nn.Module):
 
 
 def features(
-    name: str, network: Network, *, channels: int, init: str | None, arguments: dict[str, Any] | None = None
+    name: str, network: Network, *, channels: int, init: str | None, arguments: Document | None = None
 ) -> Features:
     """A backbone by name, started and frozen as the recipe says.
 
@@ -91,7 +92,7 @@ def features(
     if name in TORCHVISION:
         model: nn.Module = _Trunk(name, channels, pretrained=pretrained)
     elif timm.is_model(name):
-        given = dict(arguments or {})
+        given: Any = dict(arguments or {})  # what timm's many constructors take has no one type
         if network.drop_path:
             given["drop_path_rate"] = network.drop_path
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Literal
 
 from pydantic.dataclasses import dataclass
@@ -10,20 +9,15 @@ from pydantic.dataclasses import dataclass
 from kellgren.train.documents import STRICT, Amount, Document, parse
 from kellgren.train.localiser.compared.hog import HogSettings
 from kellgren.train.localiser.compared.mtcnn import MtcnnSettings
-from kellgren.train.localiser.recipe import Level, Material, Number, Tune
+from kellgren.train.localiser.recipe import FilmRecipe, Level, Number, Tune
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
-class MtcnnRecipe:
+class MtcnnRecipe(FilmRecipe):
     """Three-level MTCNN.
 
     Attributes:
         kind: `mtcnn`.
-        name: The recipe's name.
-        size: `full` or `small`.
-        title: One line for tables.
-        source: Paper.
-        material: Films, as the cascade's.
         level1: P-Net; `width` is the channels of its first convolution.
         level2: R-Net.
         level3: O-Net.
@@ -32,11 +26,6 @@ class MtcnnRecipe:
     """
 
     kind: Literal["mtcnn"]
-    name: str
-    size: str
-    title: str
-    source: str
-    material: Material
     level1: Level
     level2: Level
     level3: Level
@@ -48,22 +37,13 @@ class MtcnnRecipe:
         """All three."""
         return self.level1, self.level2, self.level3
 
-    def to_dict(self) -> Document:
-        """As plain values, for cards and run records."""
-        return dataclasses.asdict(self)
-
 
 @dataclass(frozen=True, slots=True, config=STRICT)
-class HogRecipe:
+class HogRecipe(FilmRecipe):
     """HOG + linear SVM.
 
     Attributes:
         kind: `hog_svm`.
-        name: The recipe's name.
-        size: `full` or `small`.
-        title: One line for tables.
-        source: Paper.
-        material: Films, as the cascade's.
         near: Windows around each joint, as the cascade's first level.
         far: Windows anywhere on each film.
         penalty: C of the support vector machine.
@@ -72,20 +52,11 @@ class HogRecipe:
     """
 
     kind: Literal["hog_svm"]
-    name: str
-    size: str
-    title: str
-    source: str
-    material: Material
     near: Number
     far: Number
     penalty: Amount
     mined: Number
     search: HogSettings
-
-    def to_dict(self) -> Document:
-        """As plain values, for cards and run records."""
-        return dataclasses.asdict(self)
 
 
 ComparatorRecipe = MtcnnRecipe | HogRecipe
