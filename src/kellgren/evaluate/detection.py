@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def match(given: FloatArray, truth: FloatArray) -> list[tuple[int, int, float]]:
     return pairs
 
 
-def figures(results: Sequence[FilmResult]) -> dict[str, Any]:
+def figures(results: Sequence[FilmResult]) -> dict[str, int | dict[str, float | None]]:
     """Figures of many films, with 95 % intervals.
 
     Returns:
@@ -97,7 +97,7 @@ def figures(results: Sequence[FilmResult]) -> dict[str, Any]:
     overlaps = np.concatenate([r.overlaps for r in results])
     found = int((overlaps > 0).sum())
     knees = len(overlaps)
-    summary: dict[str, Any] = {
+    summary: dict[str, int | dict[str, float | None]] = {
         "films": len(results),
         "knees": knees,
         "found": found,

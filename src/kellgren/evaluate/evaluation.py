@@ -104,7 +104,9 @@ def _truth_cells(knee: Knee, grader: Grader) -> Row:
     return cells
 
 
-def _judge(grader: Grader, graded: list[tuple[Knee, Assessment]], **about: Any) -> dict[str, Any]:  # noqa: ANN401 - handed on
+def _judge(
+    grader: Grader, graded: list[tuple[Knee, Assessment]], *, split: str, test_looks: int, data_sha256: str
+) -> dict[str, Any]:
     probabilities: dict[str, npt.NDArray[np.float64]] = {}
     decided: dict[str, npt.NDArray[np.int64]] = {}
     truth: dict[str, npt.NDArray[np.int64]] = {}
@@ -124,7 +126,16 @@ def _judge(grader: Grader, graded: list[tuple[Knee, Assessment]], **about: Any) 
         if (grades != MISSING).any():
             truth[task] = grades
     patients = np.array([knee.patient for knee, _ in graded])
-    return assemble_metrics(probabilities, decided, truth, patients, model=grader.title, **about)
+    return assemble_metrics(
+        probabilities,
+        decided,
+        truth,
+        patients,
+        model=grader.title,
+        split=split,
+        test_looks=test_looks,
+        data_sha256=data_sha256,
+    )
 
 
 def write(evaluation: Evaluation, grader: Grader, out: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ def draw(evaluation: Evaluation, grader: Grader, folder: Path) -> list[Path]:
     tasks = [task for task, figures in evaluation.metrics.items() if isinstance(figures, dict)]
     files = []
     for name, figure in (
-        ("confusion", _confusions(evaluation.metrics, tasks, grader.title)),
+        ("confusion", _confusions(evaluation, tasks, grader.title)),
         ("reliability", _reliability(evaluation, grader.title)),
         ("roc", _roc(evaluation, grader.title)),
     ):
@@ -49,7 +49,8 @@ def draw(evaluation: Evaluation, grader: Grader, folder: Path) -> list[Path]:
     return files
 
 
-def _confusions(metrics: dict[str, Any], tasks: list[str], title: str) -> Figure:
+def _confusions(evaluation: Evaluation, tasks: list[str], title: str) -> Figure:
+    metrics = evaluation.metrics
     columns = min(4, len(tasks))
     rows = -(-len(tasks) // columns)
     figure = Figure(figsize=(3.4 * columns, 3.4 * rows), layout="constrained")
