@@ -14,7 +14,7 @@ import numpy as np
 
 from kellgren.locate import JointCrop
 from kellgren.measure import Contour
-from kellgren.vocabulary import Grey
+from kellgren.vocabulary import CROP_SIZE, Grey
 
 SMALLEST: Final = 224
 """Side of the smallest crop that is graded without a word, pixels: the smaller of the published sizes."""
@@ -25,7 +25,6 @@ TIGHTEST: Final = 0.95
 METAL: Final = 62.0
 """Largest `metal` of a joint without implants; all but 2 of 240 training crops have less."""
 
-_SIDE: Final = 299
 _RIM: Final = 18
 
 
@@ -63,9 +62,9 @@ def metal(pixels: Grey) -> float:
     Returns:
         In levels of 0..255 of the crop's own range.
     """
-    shrinks = min(pixels.shape) > _SIDE
+    shrinks = min(pixels.shape) > CROP_SIZE
     crop = cv2.resize(
-        pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        pixels, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     ).astype(np.float32)
     sample = crop[15:-15:3, 15:-15:3]
     shown = sample[sample > 0]  # what lies beyond the film is black
@@ -76,8 +75,8 @@ def metal(pixels: Grey) -> float:
     edge = cv2.dilate(slope, np.ones((11, 11), np.uint8)) * 4
     half = cv2.resize(image, (150, 150), interpolation=cv2.INTER_AREA)
     ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (15, 15))
-    height = cv2.resize(cv2.morphologyEx(half, cv2.MORPH_TOPHAT, ellipse), (_SIDE, _SIDE)).astype(np.float32)
+    height = cv2.resize(cv2.morphologyEx(half, cv2.MORPH_TOPHAT, ellipse), (CROP_SIZE, CROP_SIZE)).astype(np.float32)
     mean, square = (cv2.boxFilter(image.astype(np.float32) ** power, -1, (5, 5)) for power in (1, 2))
     even = square - mean**2 < 36
-    heights = (np.minimum(edge, height) * even)[_RIM : _SIDE - _RIM, _RIM : _SIDE - _RIM]
+    heights = (np.minimum(edge, height) * even)[_RIM : CROP_SIZE - _RIM, _RIM : CROP_SIZE - _RIM]
     return float(np.percentile(heights, 99.7))
