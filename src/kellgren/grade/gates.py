@@ -75,7 +75,8 @@ def metal(pixels: Grey) -> float:
     edge = cv2.dilate(slope, np.ones((11, 11), np.uint8)) * 4
     half = cv2.resize(image, (150, 150), interpolation=cv2.INTER_AREA)
     ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (15, 15))
-    height = cv2.resize(cv2.morphologyEx(half, cv2.MORPH_TOPHAT, ellipse), (CROP_SIZE, CROP_SIZE)).astype(np.float32)
+    ridges = cv2.morphologyEx(half, cv2.MORPH_TOPHAT, ellipse)
+    height = cv2.resize(ridges, (CROP_SIZE, CROP_SIZE)).astype(np.float32)
     mean, square = (cv2.boxFilter(image.astype(np.float32) ** power, -1, (5, 5)) for power in (1, 2))
     even = square - mean**2 < 36
     heights = (np.minimum(edge, height) * even)[_RIM : CROP_SIZE - _RIM, _RIM : CROP_SIZE - _RIM]
