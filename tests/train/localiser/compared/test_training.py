@@ -94,6 +94,16 @@ def test_sliding_hog_judges_a_window_as_its_features_do():
         assert judged[y, x] == pytest.approx(expected, abs=1e-3)
 
 
+def test_hog_learns_from_its_false_knees_too(rings, tmp_path):
+    """Few windows away from the rings: the first fit is wrong somewhere, and the second has seen where."""
+    pytest.importorskip("sklearn")
+    recipe = compared_recipe.from_dict(recipes.document("locate-hog", size="small"))
+    recipe = replace(recipe, far=2, search=HogSettings(accept=0.0, overlap=0.2))
+    training.train_hog(recipe, run_of(recipe, tmp_path), lambda: rings)
+    first, second = read_log(tmp_path)
+    assert second.images > first.images
+
+
 def test_hog_finds_rings_it_has_not_seen(rings, tmp_path):
     pytest.importorskip("sklearn")
     recipe = compared_recipe.from_dict(recipes.document("locate-hog", size="small"))
