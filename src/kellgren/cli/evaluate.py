@@ -85,7 +85,9 @@ def _show(evaluation: Evaluation) -> None:
         for task, figures in metrics.items()
         if isinstance(figures, dict)
     ]
-    knees = f"{metrics['n']} knees, {metrics['n_patients']} patients"
+    from kellgren.cli.screen import count
+
+    knees = f"{count(metrics['n'], 'knee')}, {count(metrics['n_patients'], 'patient')}"
     terminal.table(
         f"{metrics['model']} on {metrics['split']}: {knees}",
         ("task", "n", *shown),
